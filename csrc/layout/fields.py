@@ -1,0 +1,124 @@
+"""Which fields of CPython's structures the core reads: the one place where versions differ.
+
+Each row names a number the core wants to know and where the C compiler finds it. `generate.py` turns the rows into C:
+the struct `mi_layout` (one member a row), the table of the interpreter that is being built for (taken from its installed
+headers by the compiler), and, run under other interpreters, the checked-in tables of `tables.inc`.
+
+A number that a version does not have is -1 (MI_ABSENT); walkers ask for the number, never for the version.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Version = tuple[int, int]
+
+
+class Field(NamedTuple):
+    """One number of a layout.
+
+    expression -- C that gives the number: an `offsetof`, a `sizeof` or a constant
+    doc        -- what it is, for the comment in the generated struct
+    since, until -- versions that have it (until is the first that has it no more)
+    build      -- "any", "gil" or "free_threaded"
+    fixed      -- numbers for versions whose headers do not show them, with the source file they were read from
+    """
+
+    name: str
+    expression: str
+    doc: str
+    since: Version = (3, 11)
+    until: Version = (9, 0)
+    build: str = "any"
+    fixed: dict[Version, int] = {}
+
+
+def offset(struct: str, member: str) -> str:
+    return f"offsetof({struct}, {member})"
+
+
+# 3.11 keeps pymalloc's structures inside Objects/obmalloc.c, where no header shows them: read there, verified at run time.
+FIELDS = [
+    # -- the runtime and its interpreters (pycore_runtime.h, pycore_interp.h) --
+    Field("runtime_interpreters", offset("_PyRuntimeState", "interpreters.head"), "first PyInterpreterState"),
+    Field("runtime_main", offset("_PyRuntimeState", "interpreters.main"), "the main PyInterpreterState"),
+    Field("runtime_gil", offset("_PyRuntimeState", "ceval.gil"), "the one GIL, embedded", until=(3, 12)),
+    Field("interpreter_size", "sizeof(PyInterpreterState)", "of the whole structure"),
+    Field("interpreter_next", offset("PyInterpreterState", "next"), "next PyInterpreterState"),
+    Field("interpreter_id", offset("PyInterpreterState", "id"), "int64_t"),
+    Field("interpreter_threads", offset("PyInterpreterState", "threads.head"), "first PyThreadState"),
+    Field("interpreter_gc", offset("PyInterpreterState", "gc"), "struct _gc_runtime_state, embedded"),
+    Field("interpreter_gil", offset("PyInterpreterState", "ceval.gil"), "pointer to its GIL", since=(3, 12)),
+    Field("interpreter_own_gil", offset("PyInterpreterState", "ceval.own_gil"), "int: the GIL is its own", since=(3, 12)),
+    Field("interpreter_feature_flags", offset("PyInterpreterState", "feature_flags"), "unsigned long", since=(3, 12)),
+    Field("interpreter_obmalloc", offset("PyInterpreterState", "obmalloc"), "pymalloc's state or a pointer to it",
+          since=(3, 12)),
+    Field("interpreter_obmalloc_is_pointer", "(PY_VERSION_HEX >= 0x030D0000)", "0: embedded, 1: a pointer",
+          since=(3, 12)),
+    Field("flag_use_main_obmalloc", "Py_RTFLAGS_USE_MAIN_OBMALLOC", "in feature_flags: shares the main pymalloc",
+          since=(3, 12)),
+    # -- thread states (pystate.h) --
+    Field("thread_next", offset("PyThreadState", "next"), "next PyThreadState of the interpreter"),
+    Field("thread_interpreter", offset("PyThreadState", "interp"), "its PyInterpreterState"),
+    Field("thread_ident", offset("PyThreadState", "thread_id"), "unsigned long: threading.get_ident()"),
+    Field("thread_native_id", offset("PyThreadState", "native_thread_id"), "unsigned long: the kernel's id"),
+    Field("thread_data_stack", offset("PyThreadState", "datastack_chunk"), "newest _PyStackChunk"),
+    Field("stack_chunk_previous", offset("_PyStackChunk", "previous"), "older _PyStackChunk"),
+    Field("stack_chunk_size", offset("_PyStackChunk", "size"), "size_t, bytes of the whole chunk"),
+    Field("stack_chunk_top", offset("_PyStackChunk", "top"), "size_t, words in use (of older chunks)"),
+    # -- the GIL (pycore_gil.h) --
+    Field("gil_interval", offset("struct _gil_runtime_state", "interval"), "unsigned long, microseconds"),
+    Field("gil_last_holder", offset("struct _gil_runtime_state", "last_holder"), "PyThreadState *, may dangle"),
+    Field("gil_locked", offset("struct _gil_runtime_state", "locked"), "int"),
+    Field("gil_switch_number", offset("struct _gil_runtime_state", "switch_number"), "unsigned long"),
+    Field("gil_enabled", offset("struct _gil_runtime_state", "enabled"), "int", since=(3, 13), build="free_threaded"),
+    # -- pymalloc (pycore_obmalloc.h; Objects/obmalloc.c in 3.11) --
+    Field("pymalloc_arenas", offset("struct _obmalloc_state", "mgmt.arenas"), "struct arena_object *", since=(3, 12)),
+    Field("pymalloc_maxarenas", offset("struct _obmalloc_state", "mgmt.maxarenas"), "unsigned int", since=(3, 12)),
+    Field("arena_object_size", "sizeof(struct arena_object)", "bytes", fixed={(3, 11): 48}),
+    Field("arena_address", offset("struct arena_object", "address"), "uintptr_t, 0 when not allocated",
+          fixed={(3, 11): 0}),
+    Field("arena_pool_address", offset("struct arena_object", "pool_address"), "end of the pools carved off",
+          fixed={(3, 11): 8}),
+    Field("arena_nfreepools", offset("struct arena_object", "nfreepools"), "unsigned int, never used ones included",
+          fixed={(3, 11): 16}),
+    Field("arena_ntotalpools", offset("struct arena_object", "ntotalpools"), "unsigned int", fixed={(3, 11): 20}),
+    Field("pool_header_size", "_Py_SIZE_ROUND_UP(sizeof(struct pool_header), ALIGNMENT)", "POOL_OVERHEAD",
+          fixed={(3, 11): 48}),
+    Field("pool_count", offset("struct pool_header", "ref.count"), "unsigned int, blocks in use", fixed={(3, 11): 0}),
+    Field("pool_freeblock", offset("struct pool_header", "freeblock"), "head of the free list", fixed={(3, 11): 8}),
+    Field("pool_arenaindex", offset("struct pool_header", "arenaindex"), "unsigned int", fixed={(3, 11): 32}),
+    Field("pool_szidx", offset("struct pool_header", "szidx"), "unsigned int, size class", fixed={(3, 11): 36}),
+    Field("pool_nextoffset", offset("struct pool_header", "nextoffset"), "unsigned int, first untouched block",
+          fixed={(3, 11): 40}),
+    Field("pool_maxnextoffset", offset("struct pool_header", "maxnextoffset"), "unsigned int", fixed={(3, 11): 44}),
+    Field("pool_size", "POOL_SIZE", "bytes", fixed={(3, 11): 16384}),
+    Field("arena_size", "ARENA_SIZE", "bytes (2 MiB in builds with huge pages)", fixed={(3, 11): 1 << 20}),
+    Field("size_classes", "NB_SMALL_SIZE_CLASSES", "how many", fixed={(3, 11): 32}),
+    Field("alignment", "ALIGNMENT", "bytes between two size classes", fixed={(3, 11): 16}),
+    # -- the collector (pycore_gc.h, pycore_interp_structs.h) --
+    Field("gc_enabled", offset("struct _gc_runtime_state", "enabled"), "int"),
+    Field("gc_collecting", offset("struct _gc_runtime_state", "collecting"), "int"),
+    # 3.14.0 to 3.14.4 keep `young` and `old[2]` at the place where all others keep `generations[3]`
+    Field("gc_generations", "MI_GC_GENERATIONS", "struct gc_generation[3]", build="gil"),
+    Field("gc_permanent", offset("struct _gc_runtime_state", "permanent_generation"), "struct gc_generation"),
+    Field("gc_generation_size", "sizeof(struct gc_generation)", "bytes"),
+    Field("gc_generation_threshold", offset("struct gc_generation", "threshold"), "int"),
+    Field("gc_generation_count", offset("struct gc_generation", "count"), "int"),
+    Field("gc_long_lived_total", offset("struct _gc_runtime_state", "long_lived_total"), "Py_ssize_t"),
+    Field("gc_long_lived_pending", offset("struct _gc_runtime_state", "long_lived_pending"), "Py_ssize_t"),
+    Field("gc_head_size", "sizeof(PyGC_Head)", "bytes before a tracked object", build="gil"),
+    # -- object headers (object.h) --
+    Field("object_size", "sizeof(PyObject)", "bytes of the header"),
+    Field("object_refcount", offset("PyObject", "ob_refcnt"), "Py_ssize_t; 32 bits of it from 3.14 on", build="gil"),
+    Field("object_type", offset("PyObject", "ob_type"), "PyTypeObject *"),
+    Field("object_var_size", offset("PyVarObject", "ob_size"), "Py_ssize_t"),
+    Field("object_tid", offset("PyObject", "ob_tid"), "owning thread", since=(3, 13), build="free_threaded"),
+    Field("object_gc_bits", offset("PyObject", "ob_gc_bits"), "uint8_t", since=(3, 13), build="free_threaded"),
+    Field("object_ref_local", offset("PyObject", "ob_ref_local"), "uint32_t", since=(3, 13), build="free_threaded"),
+    Field("object_ref_shared", offset("PyObject", "ob_ref_shared"), "Py_ssize_t", since=(3, 13), build="free_threaded"),
+    Field("type_name", offset("PyTypeObject", "tp_name"), "const char *"),
+    Field("type_basicsize", offset("PyTypeObject", "tp_basicsize"), "Py_ssize_t"),
+    Field("type_itemsize", offset("PyTypeObject", "tp_itemsize"), "Py_ssize_t"),
+    Field("type_flags", offset("PyTypeObject", "tp_flags"), "unsigned long"),
+]

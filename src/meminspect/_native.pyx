@@ -1,0 +1,11 @@
+# cython: freethreading_compatible=True
+"""The only door to the native core (csrc/): numbers, bytes and plain tuples and dicts in and out, none of our classes.
+
+Each file of native/ opens one subject of the core. What a function returns can be marshalled: a measured process hands
+it to the process that shows it (see probes/).
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+
+include "native/errors.pxi"
+include "native/target.pxi"

@@ -1,0 +1,29 @@
+"""What every model shares: it is frozen, turns into plain JSON values, and shows itself in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """A JSON value of a model, or of a tuple, list or dict of them."""
+    if isinstance(value, Model):
+        return value.to_dict()
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Model:
+    """Base of all models: what was measured, with units in the names (`_bytes`, `_s`); unknown is None.
+
+    Where a figure is unknown, a field `reason` beside it (or `<name>_reason`) says why in one clause.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model as JSON values; the keys are the names of its fields."""
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
