@@ -1,70 +1,115 @@
 """Builds the native parts: the core with its Cython door (meminspect._native) and the preloaded library of the launcher.
 
 The layout of the running CPython is generated from its installed headers before anything is compiled. Metadata and
-dependencies are in pyproject.toml.
+dependencies are in pyproject.toml. Everything that is made lies in a folder named after the interpreter's build, so
+several interpreters can build in one tree at the same time. MEMINSPECT_WERROR=1 makes warnings errors (CI, `make lint`).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
+ON_LINUX = sys.platform.startswith("linux")
+SOABI = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
 CSRC = Path("csrc")
-GENERATED = Path("build", f"layout-{sysconfig.get_config_var('SOABI')}")
+BUILD = Path("build", SOABI)
+LAYOUT = BUILD / "layout"
 PRELOAD = CSRC / "preload.c"
 FLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden"]
+if os.environ.get("MEMINSPECT_WERROR") == "1":
+    FLAGS.append("-Werror")
 
 
-def check_toolchain() -> None:
+def find_compiler() -> str:
+    """The command that compiles C here. An interpreter built elsewhere may name a compiler that this machine lacks."""
+    configured = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    if shutil.which(configured.split()[0]):
+        return configured
+    for other in ("cc", "gcc", "clang"):
+        if shutil.which(other):
+            os.environ["CC"] = other  # setuptools compiles and links with it too
+            return other
+    sys.exit(f"meminspect needs a C compiler, and {configured.split()[0]} was not found: apt-get install gcc libc6-dev")
+
+
+def check_headers(compiler: str) -> None:
     """Ends the build with one line that says what to install, instead of a page of compiler output."""
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    if not (shutil.which(compiler) or shutil.which("cc") or shutil.which("gcc")):
-        sys.exit(f"meminspect needs a C compiler ({compiler} was not found): apt-get install gcc libc6-dev")
-    header = Path(sysconfig.get_path("include"), "internal", "pycore_interp.h")
-    if not header.exists():
+    include = sysconfig.get_path("include")
+    if not Path(include, "Python.h").exists() or not Path(include, "internal", "pycore_interp.h").exists():
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        sys.exit(f"meminspect needs CPython's headers ({header} is missing): apt-get install python{version}-dev")
+        sys.exit(f"meminspect needs CPython's headers, and {include} has none: apt-get install python{version}-dev")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <stdlib.h>\nint meminspect_probe(void) { return EXIT_SUCCESS; }\n")
+        command = [*compiler.split(), "-c", str(source), "-o", str(source.with_suffix(".o"))]
+        if subprocess.run(command, capture_output=True).returncode != 0:
+            sys.exit(f"meminspect needs the C library's headers, and {compiler} finds none: apt-get install libc6-dev")
+
+
+class BuildPy(build_py):
+    """Empties the folder that a wheel is packed from: a module that was renamed or removed must not stay in it."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib, "meminspect"), ignore_errors=True)
+        super().run()
 
 
 class BuildExt(build_ext):
     """Generates the layout, then compiles; preload.c becomes a plain shared library beside the extension."""
 
     def run(self) -> None:
-        check_toolchain()
-        subprocess.run([sys.executable, str(CSRC / "layout" / "generate.py"), str(GENERATED)], check=True)
-        for extension in self.extensions:
-            extension.sources.append(str(GENERATED / "layout_native.c"))
+        compiler = find_compiler()
+        check_headers(compiler)
+        subprocess.run([sys.executable, str(CSRC / "layout" / "generate.py"), str(LAYOUT)], check=True)
         super().run()
-        self.build_preload()
+        if ON_LINUX:
+            in_place = self.inplace or self.editable_mode
+            self.build_preload(compiler, Path("src/meminspect") if in_place else Path(self.build_lib, "meminspect"))
 
-    def build_preload(self) -> None:
-        if not sys.platform.startswith("linux"):
-            return
-        folder = Path("src/meminspect") if self.inplace else Path(self.build_lib, "meminspect")
-        compiler = sysconfig.get_config_var("CC") or "cc"
+    def build_extension(self, ext: Extension) -> None:
+        from Cython.Build import cythonize  # here, since an sdist needs no Cython run
+
+        [made] = cythonize(
+            [ext], build_dir=str(BUILD / "cython"), compiler_directives={"language_level": "3"}, quiet=True
+        )
+        ext.sources = [*made.sources, str(LAYOUT / "layout_native.c")]
+        super().build_extension(ext)
+
+    def build_preload(self, compiler: str, folder: Path) -> None:
         target = folder / "_preload.so"
-        subprocess.run([*compiler.split(), *FLAGS, "-shared", "-fPIC", str(PRELOAD), "-o", str(target), "-ldl"], check=True)
+        if not self.force and target.exists() and target.stat().st_mtime > max(path.stat().st_mtime for path in (PRELOAD, Path(__file__))):
+            return
+        # Every interpreter makes the same file, so it is moved into place whole: another build may be doing the same.
+        made = BUILD / "_preload.so"
+        command = [*compiler.split(), *FLAGS, "-shared", "-fPIC", f"-I{CSRC}", str(PRELOAD), "-o", str(made), "-ldl"]
+        subprocess.run(command, check=True)
+        shutil.copy(made, f"{target}.{SOABI}")
+        os.replace(f"{target}.{SOABI}", target)
 
 
-core = sorted(str(path) for path in CSRC.glob("*.c") if path != PRELOAD)
+inputs = [*CSRC.glob("*.h"), *CSRC.glob("layout/*.*"), *Path("src/meminspect/native").glob("*.pxi"), Path("setup.py")]
 native = Extension(
     "meminspect._native",
-    sources=["src/meminspect/_native.pyx", *core],
-    include_dirs=[str(CSRC), str(GENERATED)],
+    sources=["src/meminspect/_native.pyx", *sorted(str(path) for path in CSRC.glob("*.c") if path != PRELOAD)],
+    include_dirs=[str(CSRC), str(LAYOUT)],
     extra_compile_args=FLAGS,
-    depends=[str(path) for path in (*CSRC.glob("*.h"), *CSRC.glob("layout/*"), *Path("src/meminspect/native").glob("*.pxi"))],
-    libraries=["dl", "pthread"] if sys.platform.startswith("linux") else [],
+    depends=[str(path) for path in inputs],
+    libraries=["dl", "pthread"] if ON_LINUX else [],
 )
 
 setup(
-    ext_modules=cythonize([native], build_dir="build/cython", compiler_directives={"language_level": "3"}),
-    cmdclass={"build_ext": BuildExt},
+    ext_modules=[native],
+    cmdclass={"build_py": BuildPy, "build_ext": BuildExt},
+    options={"build": {"build_base": str(BUILD)}, "bdist": {"bdist_base": str(BUILD / "bdist")}},
 )
