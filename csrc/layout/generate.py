@@ -25,16 +25,26 @@ HEADERS = """\
 #define Py_BUILD_CORE 1
 #include <Python.h>
 #include <stddef.h>
+#include "internal/pycore_frame.h"
 #include "internal/pycore_gc.h"
 #include "internal/pycore_interp.h"
+#include "internal/pycore_object.h"
 #include "internal/pycore_runtime.h"
 #if PY_VERSION_HEX >= 0x030C0000
 #include "internal/pycore_obmalloc.h"
 #endif
-#if PY_VERSION_HEX >= 0x030E0000 && PY_VERSION_HEX < 0x030E0500
+#if PY_VERSION_HEX >= 0x030E0000 && (PY_VERSION_HEX < 0x030E0500 || defined(Py_GIL_DISABLED))
 #define MI_GC_GENERATIONS offsetof(struct _gc_runtime_state, young)
 #else
 #define MI_GC_GENERATIONS offsetof(struct _gc_runtime_state, generations)
+#endif
+/* the incremental collector of 3.14.0 to 3.14.4 */
+#if PY_VERSION_HEX >= 0x030E0000 && PY_VERSION_HEX < 0x030E0500 && !defined(Py_GIL_DISABLED)
+#define MI_GC_VISITED_SPACE offsetof(struct _gc_runtime_state, visited_space)
+#define MI_GC_LONG_LIVED(which) MI_ABSENT
+#else
+#define MI_GC_VISITED_SPACE MI_ABSENT
+#define MI_GC_LONG_LIVED(which) offsetof(struct _gc_runtime_state, long_lived_##which)
 #endif
 """
 
