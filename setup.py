@@ -92,7 +92,7 @@ class BuildExt(build_ext):
             return
         # Every interpreter makes the same file, so it is moved into place whole: another build may be doing the same.
         made = BUILD / "_preload.so"
-        command = [*compiler.split(), *FLAGS, "-shared", "-fPIC", f"-I{CSRC}", str(PRELOAD), "-o", str(made), "-ldl"]
+        command = [*compiler.split(), *FLAGS, "-shared", "-fPIC", f"-I{CSRC}", str(PRELOAD), "-o", str(made), "-ldl", "-pthread"]
         subprocess.run(command, check=True)
         shutil.copy(made, f"{target}.{SOABI}")
         os.replace(f"{target}.{SOABI}", target)

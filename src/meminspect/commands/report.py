@@ -39,8 +39,8 @@ class ReportCommand(Command):
         if program is None and options["every"] is not None:
             raise UsageError("--every needs a program to run")
         output = open_output(options["output"], beside_program=program is not None)
-        from meminspect.probes.raw import take_here
+        from meminspect.probes.raw import take
 
-        output.write(f"{take_here()}\n")
+        output.write(f"{take()}\n")
         output.close()
         return 0

@@ -1,0 +1,72 @@
+# All captures of a report, and the records of a program that the launcher started (csrc/record.h).
+
+from libc.errno cimport errno
+from libc.stdint cimport uint16_t
+
+cdef extern from "record.h":
+    enum: MI_RECORD_MAGIC
+    ctypedef struct mi_record:
+        uint32_t magic
+        uint32_t kind
+        int32_t pid
+        uint64_t size
+        int64_t monotonic_ns
+        int64_t realtime_ns
+
+cdef extern from "unistd.h":
+    ssize_t write(int fd, const void *data, size_t size) nogil
+    pid_t getpid() nogil
+
+# in the order in which they are taken: first what later ones would change, the whole process last
+RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
+
+
+def raw_take(own_blocks=None, gc_enabled=None):
+    """Every capture that a report needs: {section: what its function returned}.
+
+    A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
+    own_blocks -- what loading this module added to sys.getallocatedblocks(), where it was loaded only to measure: those
+                  blocks are in the heap that is measured, and are not the program's
+    gc_enabled -- whether the collector was on before it was told to rest for the measurement
+    """
+    functions = globals()
+    raw = {"own_blocks": own_blocks}
+    for section in RAW_SECTIONS:
+        capture = functions.get(section + "_capture")
+        if capture is None:
+            raw[section] = {"error": "absent", "reason": "this build of meminspect has no capture of it"}
+            continue
+        try:
+            raw[section] = capture()
+        except Exception as error:
+            raw[section] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
+        if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
+            raw[section]["enabled"] = gc_enabled
+    return raw
+
+
+cdef record_write(int fd, uint32_t kind, object value):
+    """Appends one record by one write; a record that does not fit raises OSError and is not read."""
+    cdef plain_buffer buffer = plain_buffer(NULL, 0, 0)
+    cdef mi_record record
+    cdef timespec now
+    cdef ssize_t written
+    record = mi_record(magic=MI_RECORD_MAGIC, kind=kind, pid=getpid(), size=0, monotonic_ns=mi_os_now_ns(),
+                       realtime_ns=0)
+    clock_gettime(CLOCK_REALTIME, &now)
+    record.realtime_ns = now.tv_sec * <int64_t>1000000000 + now.tv_nsec
+    try:
+        plain_put(&buffer, &record, sizeof(record))
+        plain_put_value(&buffer, value)
+        (<mi_record *>buffer.data).size = buffer.used - sizeof(record)
+        with nogil:
+            written = write(fd, buffer.data, buffer.used)
+        if <size_t>written != buffer.used:
+            raise OSError(errno, "the result could not be handed over")
+    finally:
+        mi_os_free(buffer.data, buffer.room)
+
+
+def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled):
+    """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
+    record_write(fd, kind, raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled)))
