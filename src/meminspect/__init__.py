@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
+    "install": "meminspect.integrations.signal_report",
+    "uninstall": "meminspect.integrations.signal_report",
 }
 __all__ = sorted(_PUBLIC)
 
