@@ -103,7 +103,8 @@ FIELDS = [
     Field("gc_enabled", offset("struct _gc_runtime_state", "enabled"), "int"),
     Field("gc_collecting", offset("struct _gc_runtime_state", "collecting"), "int"),
     # 3.14.0 to 3.14.4 keep `young` and `old[2]` at the place where all others keep `generations[3]`
-    Field("gc_generations", "MI_GC_GENERATIONS", "struct gc_generation[3]; their lists are used where gc_head_size is"),
+    Field("gc_generations", "MI_GC_GENERATIONS", "struct gc_generation[3], heads of lists", build="gil"),
+    Field("gc_counters", "MI_GC_GENERATIONS", "the same; free-threaded builds use only count and threshold of it"),
     Field("gc_permanent", offset("struct _gc_runtime_state", "permanent_generation"), "struct gc_generation"),
     Field("gc_generation_size", "sizeof(struct gc_generation)", "bytes"),
     Field("gc_generation_threshold", offset("struct gc_generation", "threshold"), "int"),
