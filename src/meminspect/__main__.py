@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from meminspect.commands import Commands
+from meminspect.commands import Commands, complain
 from meminspect.errors import MeminspectError
 
 INTERRUPTED = 130
@@ -43,16 +43,6 @@ def run_command_line(args: Sequence[str], prog: str) -> int:
         what = error.strerror or str(error)
         return complain(prog, f"{error.filename}: {what}" if error.filename is not None else what, 1)
     return status if isinstance(status, int) else 0
-
-
-def complain(prog: str, text: str, status: int) -> int:
-    """One line on stderr, whatever the text holds; the status is handed through."""
-    line = " ".join(text.split())
-    try:
-        print(f"{prog}: {line}".encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr, flush=True)
-    except OSError:
-        pass
-    return status
 
 
 def silence_stdout() -> None:

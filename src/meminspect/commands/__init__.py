@@ -6,6 +6,6 @@ the module of the command that was asked for is imported.
 
 from __future__ import annotations
 
-from meminspect.commands._frame import Command, Commands
+from meminspect.commands._frame import Command, Commands, complain
 
-__all__ = ["Command", "Commands"]
+__all__ = ["Command", "Commands", "complain"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
@@ -161,3 +163,11 @@ def show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> No
     if value and not ctx.resilient_parsing:
         click.echo(f"meminspect {__version__} ({platform.python_implementation()} {platform.python_version()})")
         ctx.exit()
+
+
+def complain(prog: str, text: str, status: int = 1) -> int:
+    """One line on stderr, whatever the text holds; the status is handed through."""
+    line = " ".join(text.split())
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(f"{prog}: {line}".encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stderr, flush=True)
+    return status

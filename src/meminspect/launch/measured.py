@@ -1,0 +1,119 @@
+"""A program run under measurement: started, watched, and what came back of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meminspect.launch import hook, watch
+from meminspect.launch.program import Program, command_line
+from meminspect.launch.records import EVERY, FAILED, FINAL, HOOKED, START, TAKING, Record, RecordFile
+
+LOOKS_PER_INTERVAL = 5
+LONGEST_LOOK_S = 0.5
+LATE_S = 1.0  # a result that is older than this at the program's end says so
+
+
+@dataclass
+class Outcome:
+    """How a program ended (`status` as waitpid() has it) and what it left.
+
+    last -- the record to show: the final one (then `final`), else the last on the way; None when there is none
+    first -- the record taken before the program's first line, when it was asked for
+    hooked_by -- "preload" or "sitecustomize", None when the program was never reached
+    note -- one sentence when the result did not come in the usual way
+    """
+
+    status: int = 0
+    last: Record | None = None
+    final: bool = False
+    first: Record | None = None
+    hooked_by: str | None = None
+    note: str | None = None
+    failures: list[str] = field(default_factory=list)
+
+
+class Collector:
+    """Sorts the records that come in."""
+
+    def __init__(self, results: RecordFile, on_way: Callable[[Record], None] | None) -> None:
+        self._results = results
+        self._on_way = on_way
+        self.outcome = Outcome()
+        self.taking = False
+
+    def look(self) -> None:
+        for record in self._results.new():
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
+        outcome = self.outcome
+        if record.kind == HOOKED:
+            outcome.hooked_by = record.text()
+        elif record.kind == START:
+            outcome.first = record
+        elif record.kind == TAKING:
+            self.taking = True
+        elif record.kind == FAILED:
+            outcome.failures.append(record.text())
+        elif record.kind in (EVERY, FINAL):
+            outcome.last = record
+            outcome.final = record.kind == FINAL
+            if self._on_way and record.kind == EVERY:
+                self._on_way(record)
+
+
+def run(
+    program: Program, order: hook.Order, *, on_way: Callable[[Record], None] | None = None, flags: tuple[str, ...] = ()
+) -> Outcome:
+    """Runs the program as `python` would; `on_way` gets each record of --every when it has come.
+
+    Raises UsageError for a script that is not there, MeminspectError when there is no way into the interpreter; both
+    before anything is started.
+    """
+    program.check()
+    way, obstacle = hook.choose(order)
+    results = RecordFile()
+    collector = Collector(results, on_way)
+    look_every_s = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S) if order.interval_s else None
+    env = hook.environment(way, order, results.fd, os.environ)
+    status = watch.run(
+        sys.executable, command_line(program, flags), env, results.fd, collector.look, look_every_s
+    )
+    collector.look()
+    results.close()
+    outcome = collector.outcome
+    outcome.status = status
+    outcome.note = note_on(collector, obstacle, time.monotonic_ns())
+    return outcome
+
+
+def note_on(collector: Collector, obstacle: str | None, now_ns: int) -> str | None:
+    """What is to be said about how the result came, None when there is nothing to say."""
+    outcome = collector.outcome
+    age_s = (now_ns - outcome.last.taken_ns) / 1e9 if outcome.last else 0.0
+    if outcome.final:
+        parts = [f"hooked by sitecustomize: {obstacle}"] if obstacle else []
+        if age_s > LATE_S:
+            parts.append(f"taken {age_s:.1f} s before the program's process had ended")
+        parts += [f"a measurement on the way failed: {text}" for text in outcome.failures[:1]]
+        return "; ".join(parts) or None
+    why = why_missing(collector)
+    return f"{why}; this is the last one on the way, taken {age_s:.1f} s before the end" if outcome.last else why
+
+
+def why_missing(collector: Collector) -> str:
+    outcome = collector.outcome
+    if outcome.hooked_by is None:
+        return "no result: the program's interpreter was not reached (it ended before its first line, or cleared the environment)"
+    if outcome.failures:
+        return f"no result: {outcome.failures[-1]}"
+    if os.WIFSIGNALED(outcome.status):
+        name = signal.Signals(os.WTERMSIG(outcome.status)).name
+        when = " during the measurement at its end" if collector.taking else ""
+        return f"no result at the program's end: it was killed by {name}{when}"
+    return "no result at the program's end: it left without running exit handlers (os._exit, or another program by exec)"
