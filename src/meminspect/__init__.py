@@ -14,6 +14,8 @@ _PUBLIC = {
     "NativeError": "meminspect._native",
     "install": "meminspect.integrations.signal_report",
     "uninstall": "meminspect.integrations.signal_report",
+    "render": "meminspect.views.report_text",
+    "report": "meminspect.probes.report",
 }
 __all__ = sorted(_PUBLIC)
 

@@ -38,7 +38,7 @@ class ProcessInfo(Model):
     argv: tuple[str, ...] | None
     started_s: float | None
     taken_s: float
-    threads: int
+    threads: int | None
     open_files: int | None
     user_s: float | None
     system_s: float | None
@@ -47,6 +47,7 @@ class ProcessInfo(Model):
     kernel: str
     hooked_by: str | None  # "preload" or "sitecustomize" for a program that we started
     note: str | None  # how the measurement came about, when not in the usual way
+    reason: str | None = None  # why the fields that are None are unknown
 
     def __repr__(self) -> str:
         return f"<ProcessInfo {self.pid}: {self.program}>"
@@ -76,16 +77,68 @@ class LargePath(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Keeper(Model):
+    """A size class whose live blocks lie in sparse arenas, and so keep them from being given back.
+
+    arenas       -- sparse arenas with at least one block of it
+    arenas_alone -- of these, arenas with blocks of no other class: they would go if these blocks went
+    blocks       -- its live blocks in sparse arenas
+    """
+
+    size_class: int
+    size: int
+    arenas: int
+    arenas_alone: int
+    blocks: int
+
+    def __repr__(self) -> str:
+        return f"<Keeper {self.size} bytes: {self.blocks} blocks in {self.arenas} sparse arenas>"
+
+
+@dataclass(frozen=True, repr=False)
+class Fragmentation(Model):
+    """How far the small-object heap is from being as small as what lives in it (derived from HeapMap).
+
+    fragmentation   -- 1 - bytes in live blocks / bytes of blocks in used pools, over all size classes; None without any
+    arenas_kept     -- arenas with at least one live block: pymalloc gives an arena back only when it has none
+    arenas_minimum  -- arenas that the live blocks would fill if each size class were packed without a gap
+    arenas_sparse   -- kept arenas of which live blocks fill less than `sparse_below`
+    sparse_blocks, sparse_used_bytes, sparse_free_bytes -- in these: live blocks, their bytes, free blocks and pools
+    arenas_examined -- sparse arenas whose pools were looked at for `keepers` (there is a limit)
+    keepers         -- size classes by the number of sparse arenas that they keep, the first first
+    """
+
+    fragmentation: float | None
+    arenas: int
+    arenas_kept: int
+    arenas_minimum: int
+    arenas_sparse: int
+    sparse_below: float
+    sparse_blocks: int
+    sparse_used_bytes: int
+    sparse_free_bytes: int
+    arenas_examined: int
+    keepers: tuple[Keeper, ...]
+
+    def __repr__(self) -> str:
+        return f"<Fragmentation: {self.arenas_sparse} sparse of {self.arenas_kept} kept arenas>"
+
+
+@dataclass(frozen=True, repr=False)
 class Finding(Model):
-    """One conclusion: a sentence, the figures that it rests on, and what to try."""
+    """One conclusion: a sentence, the figures that it rests on, and what to try.
+
+    concern -- "memory" (why it is held), "gc", "gil", or "trust" (what the measurement itself could not do)
+    """
 
     id: str
     text: str
     figures: dict[str, int | float | str]
     try_: str | None
+    concern: str = "memory"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "text": self.text, "figures": plain(self.figures), "try": self.try_}
+        return {"id": self.id, "concern": self.concern, "text": self.text, "figures": plain(self.figures), "try": self.try_}
 
     def __repr__(self) -> str:
         return f"<Finding {self.id}>"
@@ -93,7 +146,10 @@ class Finding(Model):
 
 @dataclass(frozen=True, repr=False)
 class Report(Model):
-    """`report()`. Sections that could not be taken are None, with the reason under the same name in `missing`."""
+    """`report()`. Sections that could not be taken are None, with the reason under the same name in `missing`.
+
+    The first finding is the answer: where RSS is and why. `fragmentation` is derived from `pymalloc`.
+    """
 
     meminspect: str
     python: PythonInfo
@@ -105,6 +161,7 @@ class Report(Model):
     gil: tuple[GilCounters, ...] | None
     findings: tuple[Finding, ...]
     missing: dict[str, str] = field(default_factory=dict)
+    fragmentation: Fragmentation | None = None
 
     def __repr__(self) -> str:
         return f"<Report of {self.process.pid}: {len(self.findings)} findings>"

@@ -1,0 +1,51 @@
+"""The answer when nothing is held free: what RSS consists of."""
+
+from __future__ import annotations
+
+from ..models.memory import MemoryNode
+from ..models.report import Finding, Report
+from .weigh import Weighed
+from .words import count, size
+
+NAMED = 3  # causes in one sentence
+CLASS_SHARE = 0.25  # of RSS: from here on one size class deserves to be named
+
+
+def composition(report: Report) -> Weighed | None:
+    """The largest parts of the tree, and the size class that makes most of pymalloc's when it is a good part of RSS."""
+    memory = report.memory
+    if memory is None or memory.rss_bytes <= 0:
+        return None
+    parts = sorted(memory.tree.children, key=lambda node: -node.bytes)[:NAMED]
+    named = [part for part in parts if part.bytes]
+    if not named:
+        return None
+    listing = ", ".join(_part(node, memory.rss_bytes) for node in named)
+    figures: dict[str, int | float | str] = {f"bytes of {node.name}": node.bytes for node in named}
+    figures["rss_bytes"] = memory.rss_bytes
+    text = f"It is {listing}; no large part of it is free memory held back"
+    top = max(report.pymalloc.size_classes, key=lambda item: item.used_bytes, default=None) if report.pymalloc else None
+    if top is not None and top.used_bytes >= CLASS_SHARE * memory.rss_bytes:
+        text += f": {count(top.used, 'live block')} of {top.size} bytes alone are {size(top.used_bytes)}"
+        figures |= {"top_class_size": top.size, "top_class_blocks": top.used}
+    return Weighed(Finding("rss_composition", text + ".", figures, advice(named[0].name)), explains_rss=True)
+
+
+def advice(largest: str) -> str:
+    """Where to look for a smaller RSS when all of it is in use: at what is largest."""
+    name = largest.lower()
+    if name.startswith(("pymalloc", "mimalloc")):
+        return "What is live is held by references: `meminspect tracemalloc-report SCRIPT` tells which lines allocated it."
+    if name.startswith(("libraries", "files")):
+        return "Nothing to free. Imports bring these pages in: python -X importtime lists them."
+    if name.startswith(("glibc", "malloc")):
+        return "Blocks over 512 bytes and what C code allocates: `meminspect tracemalloc-report SCRIPT` sees the former."
+    return f"Look below at what {largest} consists of."
+
+
+def _part(node: MemoryNode, rss: int) -> str:
+    text = f"{node.name} {size(node.bytes)} ({node.bytes / rss:.0%})".replace("%", " %")
+    inner = max(node.children, key=lambda child: child.bytes, default=None)
+    if inner is not None and inner.bytes >= 0.6 * node.bytes:
+        text += f", most of it {inner.name}"
+    return text

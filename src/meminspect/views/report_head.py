@@ -1,0 +1,137 @@
+"""The beginning and the end of the page: who, the answer, the process; what to do, and what was checked."""
+
+from __future__ import annotations
+
+from ..analysis.tree import leaf_sum
+from ..analysis.words import count, percent, seconds, size
+from ..models.report import Finding, Report
+from .page import ANSWER, DIM, FIGURE, GOOD, HEADING, WARN, Page
+
+
+def head(page: Page, report: Report) -> None:
+    """One line: tool, program, process, interpreter, allocator, C library."""
+    python, process = report.python, report.process
+    build = "".join([" free-threaded" if python.free_threaded else "", " debug" if python.debug else ""])
+    malloc = report.memory.malloc if report.memory else process.libc
+    interpreter = f"{python.implementation} {python.version}{build}, {python.allocator}, {malloc}"
+    parts = ["meminspect", process.program, f"pid {process.pid}", interpreter]
+    page.line(page.dot.join(parts), DIM)
+
+
+def answer(page: Page, report: Report) -> None:
+    """Why RSS is what it is, in one or two sentences; what casts doubt on the figures right behind it."""
+    lead = report.findings[0] if report.findings else None
+    if report.memory is None:
+        page.line(f"RSS could not be read: {report.missing.get('memory', 'unknown')}.", WARN)
+    else:
+        text = f"RSS is {size(report.memory.rss_bytes)}."
+        if lead is not None and lead.concern == "memory":
+            text += f" {lead.text}"
+        page.line(text, ANSWER)
+    for finding in report.findings:
+        if finding.concern == "trust":
+            page.line(finding.text, WARN)
+
+
+def process_lines(page: Page, report: Report) -> None:
+    """Threads, files, times; the kernel's sums; the control group."""
+    process, memory = report.process, report.memory
+    page.heading("Process")
+    facts = []
+    if process.threads is not None:
+        facts.append(count(process.threads, "thread"))
+    if process.open_files is not None:
+        facts.append(count(process.open_files, "open file"))
+    if process.started_s is not None:
+        facts.append(f"up {seconds(max(0.0, process.taken_s - process.started_s))}")
+    if process.user_s is not None and process.system_s is not None:
+        facts.append(f"CPU {seconds(process.user_s)} user, {seconds(process.system_s)} system")
+    facts.append(process.kernel)
+    page.indented((page.dot.join(facts), ""))
+    if process.argv is not None:
+        page.indented(("arguments ", DIM), (" ".join(process.argv), ""))
+    if memory is not None:
+        sums = [
+            ("PSS", memory.pss_bytes),
+            ("USS", memory.uss_bytes),
+            ("peak RSS", memory.peak_rss_bytes),
+            ("swap", memory.swap_bytes),
+        ]
+        known = [f"{name} {size(value)}" for name, value in sums if value is not None]
+        page.indented((page.dot.join([f"RSS {size(memory.rss_bytes)}", *known]), ""))
+        cgroup_line(page, report)
+    for note in (process.note, process.reason if process.threads is None else None):
+        if note:
+            page.indented((note, DIM))
+
+
+def cgroup_line(page: Page, report: Report) -> None:
+    """What the control group holds, and how far it is from its limit."""
+    group = report.memory.cgroup if report.memory else None
+    if group is None:
+        return
+    facts = []
+    if group.current_bytes is not None:
+        facts.append(f"{size(group.current_bytes)} used")
+    facts.append(f"limit {size(group.max_bytes)}" if group.max_bytes is not None else "no limit")
+    if group.high_bytes is not None:
+        facts.append(f"throttled from {size(group.high_bytes)}")
+    if group.headroom_bytes is not None:
+        facts.append(f"{size(group.headroom_bytes)} left")
+    parts = (("anon", group.anon_bytes), ("file", group.file_bytes), ("kernel", group.kernel_bytes))
+    facts += [f"{name} {size(value)}" for name, value in (*parts, ("shmem", group.shmem_bytes)) if value]
+    if group.oom_kills:
+        facts.append(f"{group.oom_kills} OOM kills")
+    page.indented((f"control group {group.path}: ", DIM), (", ".join(facts), ""))
+
+
+def what_to_do(page: Page, report: Report) -> None:
+    """The findings, numbered, each with what to try; what the answer said already is not said again."""
+    page.heading("What to do", "what the first lines of the page say comes first")
+    if not report.findings:
+        page.indented(("Nothing that the figures tell.", ""))
+    for number, finding in enumerate(report.findings, 1):
+        lead = f"{number:3}."
+        if not stated_above(report, finding):
+            page.indented((finding.text, ""), indent=5, lead=lead)
+            lead = ""
+        if finding.try_:
+            page.indented((finding.try_, FIGURE), indent=5, lead=lead)
+
+
+def stated_above(report: Report, finding: Finding) -> bool:
+    """Whether the answer on top of the page has this finding's sentence already."""
+    return finding.concern == "trust" or (finding is report.findings[0] and report.memory is not None)
+
+
+def checked(page: Page, report: Report) -> None:
+    """What the figures were held against, and how it ended."""
+    page.line()
+    page.pieces(("Checked: ", HEADING), *heap_verdict(report), ("; ", ""), *tree_verdict(report), (".", ""))
+
+
+def heap_verdict(report: Report) -> list[tuple[str, str]]:
+    """How many size classes agree with CPython's own statistics, or why there was nothing to compare."""
+    heap = report.pymalloc
+    if heap is None:
+        return [(f"no heap to check ({report.missing.get('pymalloc', 'unknown')})", WARN)]
+    check = heap.cross_check
+    if check.agrees is None:
+        return [(f"the heap could not be held against {check.source} ({check.reason or 'unknown'})", "")]
+    same = check.compared - len(check.differences)
+    text = f"{same:,} of {check.compared:,} figures of the heap agree with {check.source}"
+    return [(text, GOOD if check.agrees else WARN)]
+
+
+def tree_verdict(report: Report) -> list[tuple[str, str]]:
+    """Whether the leaves sum to RSS, to the byte."""
+    memory = report.memory
+    if memory is None:
+        return [(f"no tree to check ({report.missing.get('memory', 'unknown')})", WARN)]
+    total = leaf_sum(memory.tree)
+    if total == memory.rss_bytes:
+        return [(f"the tree sums to RSS ({total:,} bytes)", GOOD)]
+    difference = total - memory.rss_bytes
+    share = percent(abs(difference) / memory.rss_bytes, 2) if memory.rss_bytes else "-"
+    text = f"the tree sums to {total:,} bytes, {abs(difference):,} {'more' if difference > 0 else 'fewer'} than RSS ({share})"
+    return [(text, "")]

@@ -1,0 +1,140 @@
+"""The small-object heap: a picture of its arenas, its size classes, and how far it is from being as small as it could."""
+
+from __future__ import annotations
+
+from ..analysis.fragmentation import class_fragmentation
+from ..analysis.words import count, mib, percent, size
+from ..models.heap import HeapBytes, HeapMap, SizeClass
+from ..models.report import Report
+from .bars import bar, legend, picture
+from .page import DIM, FIGURE, WARN, Column, Page
+
+PICTURE_LINES = 8
+CLASSES = 12  # rows of the table; the rest is summed
+
+
+def section(page: Page, report: Report) -> None:
+    heap = report.pymalloc
+    title = "mimalloc" if heap is not None and heap.allocator.startswith("mimalloc") else "pymalloc"
+    if heap is None:
+        page.heading(title)
+        page.indented((f"not known: {report.missing.get('pymalloc', 'unknown')}", ""))
+        return
+    summary = f"{count(len(heap.arenas), words(heap)[0])} of {size(heap.arena_size)}" if heap.arenas else "no arenas"
+    interpreters = {arena.interpreter for arena in heap.arenas}
+    if len(interpreters) > 1:
+        summary += f", of {count(len(interpreters), 'interpreter')}"
+    page.heading(title, summary)
+    if heap.reason:
+        page.indented((heap.reason, WARN if not heap.exact else DIM))
+    if heap.arenas:
+        arenas(page, heap)
+    if heap.bytes is not None and heap.bytes.total_bytes:
+        ledger(page, heap.bytes)
+    if any(item.pools for item in heap.size_classes):
+        classes(page, heap)
+    fragmentation(page, report)
+
+
+def words(heap: HeapMap) -> tuple[str, str]:
+    """What this allocator calls an arena and a pool."""
+    return ("segment", "page") if heap.allocator.startswith("mimalloc") else ("arena", "pool")
+
+
+def arenas(page: Page, heap: HeapMap) -> None:
+    """One mark for each arena, the emptiest first."""
+    shown = picture(
+        [arena.occupancy for arena in heap.arenas], page.width - 4, PICTURE_LINES, unicode=page.unicode
+    )
+    noun = words(heap)[0]
+    each = f"Each mark is one {noun}" if shown.per_mark == 1 else f"Each mark is {shown.per_mark} {noun}s"
+    page.indented((f"{each}, the emptiest first: {legend(unicode=page.unicode)}", DIM))
+    page.block(shown.lines, FIGURE)
+
+
+def ledger(page: Page, ledger: HeapBytes) -> None:
+    """Every byte of the arenas, resident or not."""
+    total = ledger.total_bytes
+    parts = (
+        ("live blocks", ledger.used_bytes),
+        ("free blocks in used pools", ledger.free_blocks_bytes),
+        ("free pools", ledger.free_pools_bytes),
+        ("pool headers", ledger.pool_headers_bytes),
+        ("tails of pools", ledger.quantization_bytes),
+        ("arena alignment", ledger.alignment_bytes),
+    )
+    page.line()
+    width = max(10, min(40, page.width - 58))
+    rows = [
+        (name, mib(value), percent(value / total), page.text(bar(value / total, width, unicode=page.unicode), FIGURE))
+        for name, value in parts
+    ]
+    rows.append(("all arenas", mib(total), "100.0 %", page.text("")))
+    page.table(
+        (Column("Bytes of the arenas", grow=True), Column("MiB", figures=True), Column("%", figures=True), Column("", width=width)),
+        rows,
+    )
+
+
+def classes(page: Page, heap: HeapMap) -> None:
+    """The size classes in use, largest first; what does not fit is summed."""
+    in_use = sorted(
+        (item for item in heap.size_classes if item.pools), key=lambda item: -(item.used_bytes + item.free_bytes)
+    )
+    shown, rest = in_use[:CLASSES], in_use[CLASSES:]
+    if len(rest) == 1:
+        shown, rest = in_use, []
+    page.line()
+    rows = [class_row(f"{item.size:,}", [item]) for item in shown]
+    if rest:
+        rows.append(class_row(f"{len(rest)} more", rest))
+    columns = (
+        Column("Block size", figures=True),
+        Column(f"{words(heap)[1]}s", figures=True),
+        Column("live", figures=True),
+        Column("free", figures=True),
+        Column("live MiB", figures=True),
+        Column("free MiB", figures=True),
+        Column("% free", figures=True),
+    )
+    page.table(columns, rows)
+
+
+def class_row(name: str, items: list[SizeClass]) -> tuple[str, ...]:
+    used = sum(item.used_bytes for item in items)
+    free = sum(item.free_bytes for item in items)
+    one = class_fragmentation(items[0]) if len(items) == 1 else (free / (used + free) if used + free else None)
+    return (
+        name,
+        f"{sum(item.pools for item in items):,}",
+        f"{sum(item.used for item in items):,}",
+        f"{sum(item.free for item in items):,}",
+        mib(used, 2),
+        mib(free, 2),
+        percent(one) if one is not None else "-",
+    )
+
+
+def fragmentation(page: Page, report: Report) -> None:
+    """The sentence on fragmentation."""
+    fragments, heap = report.fragmentation, report.pymalloc
+    if fragments is None or heap is None or fragments.fragmentation is None or not fragments.arenas:
+        return
+    noun = words(heap)[0]
+    text = (
+        f"Fragmentation: {percent(fragments.fragmentation)} of the bytes of blocks are free. Live blocks lie in "
+        f"{fragments.arenas_kept:,} of {count(fragments.arenas, noun)}; packed by size class they would fill "
+        f"{fragments.arenas_minimum:,}."
+    )
+    page.line()
+    page.indented((text, ""))
+    if fragments.keepers and fragments.arenas_sparse > 1:
+        limit = f"{fragments.sparse_below:.0%}".replace("%", " %")
+        listing = ", ".join(
+            f"{item.size} bytes ({count(item.blocks, 'block')} in {item.arenas:,}, alone in {item.arenas_alone:,})"
+            for item in fragments.keepers[:3]
+        )
+        looked = (
+            f" (of {fragments.arenas_examined:,} looked at)" if fragments.arenas_examined < fragments.arenas_sparse else ""
+        )
+        page.indented((f"Less than {limit} full: {count(fragments.arenas_sparse, noun)}, kept by {listing}{looked}.", ""))
