@@ -13,8 +13,8 @@ cdef extern from *:
     const char *MI_GIL_BUILD_TEXT
 
 cdef extern from "Python.h":
-    const unsigned long Py_Version
-    const char *Py_GetVersion()
+    const unsigned long running_version "Py_Version"
+    const char *running_version_text "Py_GetVersion"()
     ctypedef struct PyInterpreterState
     ctypedef struct PyThreadState
     PyInterpreterState *PyInterpreterState_Get()
@@ -24,7 +24,7 @@ cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
     unsigned long PyThread_get_thread_native_id()
     int PyGC_IsEnabled()
-    PyObject *PySys_GetObject(const char *name)
+    PyObject *sys_object "PySys_GetObject"(const char *name)
     int PyCFunction_Check(object function)
     object PyModule_GetDict(object module)
     int PyModule_Check(object module)
@@ -68,7 +68,7 @@ cdef extern from "layout.h":
 
 cdef object interpreter_function(const char *name):
     """A function of the sys module when it is still CPython's own: a replaced one is the program's code."""
-    cdef PyObject *found = PySys_GetObject(name)
+    cdef PyObject *found = sys_object(name)
     return <object>found if found != NULL and PyCFunction_Check(<object>found) else None
 
 
@@ -76,9 +76,9 @@ cdef void gather_facts(mi_facts *facts, list references, object item):
     cdef PyInterpreterState *interpreter = PyInterpreterState_Get()
     cdef object function
     memset(facts, 0, sizeof(mi_facts))
-    facts.version = <uint32_t>Py_Version
-    facts.free_threaded = strstr(Py_GetVersion(), MI_GIL_BUILD_TEXT) != NULL
-    facts.debug = PySys_GetObject("gettotalrefcount") != NULL
+    facts.version = <uint32_t>running_version
+    facts.free_threaded = strstr(running_version_text(), MI_GIL_BUILD_TEXT) != NULL
+    facts.debug = sys_object("gettotalrefcount") != NULL
     facts.gil_held = not facts.free_threaded
     facts.interpreter = <uintptr_t>interpreter
     facts.main_interpreter = <uintptr_t>PyInterpreterState_Main()
@@ -90,7 +90,7 @@ cdef void gather_facts(mi_facts *facts, list references, object item):
     if function is not None:
         facts.switch_interval_us = <uint64_t>(<double>function() * 1e6 + 0.5)
     facts.gc_enabled = PyGC_IsEnabled()
-    modules = <object>PySys_GetObject("modules")
+    modules = <object>sys_object("modules")
     gc = modules.get("gc") if type(modules) is dict else None
     function = vars_of_module(gc).get("get_threshold") if gc is not None else None
     if function is not None and PyCFunction_Check(function):
