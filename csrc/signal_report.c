@@ -49,6 +49,7 @@ static struct {
     size_t copy_size;
     atomic_int installed; /* the handler notes requests only then */
     atomic_int owner;     /* process whose threads these are: a child of vfork shares our memory */
+    atomic_int early;     /* process that was asked before in_child() had run in it */
     atomic_uint_fast64_t requests, partial_reports, full_reports;
     atomic_int last_error, last_errno;
 } state;
@@ -84,10 +85,13 @@ static void ask(worker *of) {
 static void on_signal(int number, siginfo_t *info, void *context) {
     (void)info;
     (void)context;
-    int before = errno;
-    if (atomic_load(&state.installed) == number && atomic_load(&state.owner) == (int)getpid()) {
+    int before = errno, pid = (int)getpid();
+    if (atomic_load(&state.installed) == number) {
+        if (atomic_load(&state.owner) == pid)
+            ask(&workers[PARTIAL]);
+        else
+            atomic_store(&state.early, pid);
         atomic_fetch_add(&state.requests, 1);
-        ask(&workers[PARTIAL]);
     }
     errno = before;
 }
@@ -274,10 +278,12 @@ static void in_child(void) {
     atomic_fetch_add(&generation, 1);
     give(&life);
     give(&writing);
-    atomic_store(&state.requests, 0);
     atomic_store(&state.partial_reports, 0);
     atomic_store(&state.full_reports, 0);
     atomic_store(&state.owner, (int)getpid());
+    int early = atomic_exchange(&state.early, 0) == (int)getpid();
+    atomic_store(&state.requests, (unsigned)early);
+    if (early) ask(&workers[PARTIAL]);
 }
 
 /* ---- install, uninstall -------------------------------------------------------------------------------------------- */
