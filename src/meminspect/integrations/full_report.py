@@ -1,33 +1,62 @@
 """The whole report made inside the process that it is about, for the thread that answers a signal.
 
-Imported when `install()` is called, so that nothing is imported at the moment of a report. It runs in a thread that
-Python's threading does not know: nothing here asks for the current thread, logs, prints or starts anything.
+Imported when `install()` is called, with all that it needs, so that nothing is imported at the moment of a report. It
+runs in a thread that Python's threading does not know: nothing here asks for the current thread, logs, prints or starts
+anything, and the process is asked about by the core alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-import time
+from importlib import import_module
+from typing import Any
 
-import meminspect
+from meminspect import _native
+from meminspect.probes import report
+from meminspect.views import report_json
 
-
-def report_head() -> bytes:
-    """JSON members of the document that do not change while the process lives, without braces."""
-    return _members({"schema": 1, "meminspect": meminspect.__version__, "findings": []})
-
-
-def process_head() -> bytes:
-    """JSON members of `process` that do not change, without braces; children after fork share them."""
-    return _members({"program": sys.argv[0] if sys.argv else ""})
+# written for each report by csrc/partial_report.c
+_CHANGING = ("pid", "taken_s", "threads", "open_files")
+_NEEDS_GIL = ("user_s", "system_s")
+_WAITING = {"error": "waiting", "reason": "waiting for the GIL"}
 
 
-def document() -> bytes:
-    """The whole report as JSON."""
-    return json.dumps({"schema": 1, "partial": False, "process": {"pid": os.getpid(), "taken_s": time.time()}}).encode() + b"\n"
+def document(gc_enabled: bool) -> bytes:
+    """The whole report as JSON, on one line.
+
+    gc_enabled -- whether the collector was on before the core switched it off for the time of this call
+    """
+    return _text(_document(_native.raw_take(None, gc_enabled)) | {"partial": False}) + b"\n"
 
 
-def _members(values: dict[str, object]) -> bytes:
-    return json.dumps(values).encode()[1:-1]
+def heads() -> tuple[bytes, bytes]:
+    """What is the same in every report of this process and its forks, as JSON members without braces.
+
+    Of the document, and of its `process`; the core writes the rest of the partial report itself.
+    """
+    raw = {name: _WAITING for name in ("heap", "gc", "gil", "memory")}
+    known = _document({**raw, "python": _native.python_capture(), "process": _native.process_capture()})
+    whole = {name: known[name] for name in ("schema", "meminspect", "python")} | {"findings": []}
+    process = {name: value for name, value in known["process"].items() if name not in _CHANGING}
+    process |= {name: None for name in _NEEDS_GIL if name in process}
+    return _text(whole)[1:-1], _text(process)[1:-1]
+
+
+def _document(raw: dict[str, Any]) -> dict[str, Any]:
+    return report_json.document(report.build(raw, {"pid": os.getpid(), "alive": False}))
+
+
+def _text(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, allow_nan=False).encode("ascii")
+
+
+def _import_all() -> None:
+    for _, module in report.SECTIONS.values():
+        try:
+            import_module(f"meminspect.probes.{module}")
+        except ModuleNotFoundError:
+            continue
+
+
+_import_all()

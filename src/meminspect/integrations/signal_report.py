@@ -57,7 +57,7 @@ def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> 
     from meminspect.integrations import full_report  # everything that the second thread runs is imported here
 
     pieces = os.fsencode(template).replace(b"{pid}", b"\0")
-    refused = _native.signal_install(number, pieces, full_report.report_head(), full_report.process_head(), full_report.document)
+    refused = _native.signal_install(number, pieces, *full_report.heads(), full_report.document)
     if refused is not None:
         raise ValueError(f"{_name(number)} {_REFUSED[refused]}; real-time signals are free in most servers: try SIGRTMIN+5")
     _asked = wanted

@@ -39,8 +39,6 @@ cdef extern from "signal_report.h":
 cdef extern from "Python.h":
     int PyGC_Disable()
     int PyGC_Enable()
-    void *PyInterpreterState_Get()
-    void *PyInterpreterState_Main()
 
 cdef object full_report = None  # makes the whole document, as bytes
 
@@ -49,7 +47,7 @@ cdef bytes make_full_report():
     """The document; the collector is off meanwhile, since it would run finalisers of the program in our thread."""
     cdef int collects = PyGC_Disable()
     try:
-        return full_report()
+        return full_report(bool(collects))
     finally:
         if collects:
             PyGC_Enable()
@@ -80,8 +78,8 @@ cdef int store_full_report() noexcept with gil:
 def signal_install(int signal, bytes path, bytes report_head, bytes process_head, object full):
     """Claims a signal and starts the threads that answer it.
 
-    path: a byte 0 stands for the process id; heads: JSON members that are the same in every report; full: a callable
-    without arguments that returns the whole document as bytes. Returns None, or why the signal cannot be had: "taken",
+    path: a byte 0 stands for the process id; heads: JSON members that are the same in every report; full(gc_enabled):
+    a callable that returns the whole document as bytes. Returns None, or why the signal cannot be had: "taken",
     "ignored", "blocked", "invalid", "installed" (by an earlier call).
     """
     global full_report
