@@ -35,11 +35,15 @@ def advice(largest: str) -> str:
     """Where to look for a smaller RSS when all of it is in use: at what is largest."""
     name = largest.lower()
     if name.startswith(("pymalloc", "mimalloc")):
-        return "What is live is held by references: `meminspect tracemalloc-report SCRIPT` tells which lines allocated it."
+        return (
+            "What is live is held by references: `meminspect tracemalloc-report SCRIPT` tells which lines allocated it."
+        )
     if name.startswith(("libraries", "files")):
         return "Nothing to free. Imports bring these pages in: python -X importtime lists them."
     if name.startswith(("glibc", "malloc")):
-        return "Blocks over 512 bytes and what C code allocates: `meminspect tracemalloc-report SCRIPT` sees the former."
+        return (
+            "Blocks over 512 bytes and what C code allocates: `meminspect tracemalloc-report SCRIPT` sees the former."
+        )
     return f"Look below at what {largest} consists of."
 
 

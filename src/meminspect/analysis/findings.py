@@ -34,7 +34,7 @@ def find(report: Report, rules: Iterable[Rule] = RULES) -> tuple[Finding, ...]:
     heaviest = max(held, key=lambda item: item.weight, default=None)
     rss = report.memory.rss_bytes if report.memory else 0
     if heaviest is not None and heaviest.weight >= LEAD_SHARE * rss:
-        lead = heaviest
+        lead: Weighed | None = heaviest
         found.remove(heaviest)
     else:
         lead = composition(report)

@@ -10,7 +10,9 @@ Figures = dict[str, int | float | str]
 
 OVERDUE = 10  # times its threshold: a count so high means that collections are not coming
 FROZEN_OBJECTS = 100_000  # from here on what is frozen is worth knowing about
-PENDING_SHARE = 0.25  # a full collection waits until a quarter more has become old (Python/gc.c: gc_collect_generations)
+PENDING_SHARE = (
+    0.25  # a full collection waits until a quarter more has become old (Python/gc.c: gc_collect_generations)
+)
 BUSY_SWITCHING = 10_000  # a second: 50 times what the switch interval of 5 ms alone would make
 
 
@@ -58,8 +60,8 @@ def gc_full_deferred(report: Report) -> Weighed | None:
     if pending >= PENDING_SHARE * total:
         return None
     text = (
-        f"A full collection is due by its count ({old.count} over {old.threshold}) and waits: {pending:,} objects became "
-        f"old since the last one, a quarter of {total:,} must. Cycles among old objects stay until then."
+        f"A full collection is due by its count ({old.count} over {old.threshold}) and waits: {pending:,} objects "
+        f"became old since the last one, a quarter of {total:,} must. Cycles among old objects stay until then."
     )
     figures: Figures = {"count": old.count, "threshold": old.threshold, "pending": pending, "long_lived": total}
     attempt = "gc.collect() at a quiet moment frees old cycles now."

@@ -28,7 +28,7 @@ def retained(report: Report) -> Weighed | None:
     text = f"glibc keeps {size(free)}{of_rss(report, free)} that is free: "
     if trim is None:
         text += "what malloc_trim(0) would return of it is unknown."
-        attempt: str | None = "ctypes.CDLL(None).malloc_trim(0) after the peak."
+        attempt = "ctypes.CDLL(None).malloc_trim(0) after the peak."
     else:
         figures["trim_would_return_bytes"] = trim
         pinned = max(0, free - trim)
@@ -42,9 +42,13 @@ def retained(report: Report) -> Weighed | None:
             )
         elif pinned > 0.1 * free:
             text += f"malloc_trim(0) would return {size(trim)}; {scattered} the other {size(pinned)}."
-            attempt = "ctypes.CDLL(None).malloc_trim(0) after the peak, then what stays needs the burst in a child process."
+            attempt = (
+                "ctypes.CDLL(None).malloc_trim(0) after the peak, then what stays needs the burst in a child process."
+            )
         else:
-            text += f"malloc_trim(0) would return {size(trim)}; something alive at the heap's end keeps it from shrinking."
+            text += (
+                f"malloc_trim(0) would return {size(trim)}; something alive at the heap's end keeps it from shrinking."
+            )
             attempt = "ctypes.CDLL(None).malloc_trim(0) after the peak."
     if small_objects:
         attempt += " PYTHONMALLOC=pymalloc keeps small objects in arenas that are given back whole."
@@ -64,7 +68,7 @@ def tcache(report: Report) -> Weighed | None:
     amount = sum(arena.tcache_bytes for arena in report.memory.malloc_arenas)
     if amount < TCACHE_BYTES:
         return None
-    text = f"Threads keep {size(amount)} in {count(chunks, 'freed chunk')} of their own caches (tcache), which no trim returns."
+    text = f"Threads keep {size(amount)} in {count(chunks, 'freed chunk')} for themselves (tcache); no trim returns it."
     attempt = "GLIBC_TUNABLES=glibc.malloc.tcache_count=0 turns the caches off; fewer threads have fewer."
     figures: Figures = {"tcache_bytes": amount, "tcache_chunks": chunks}
     return Weighed(Finding("glibc_tcache", text, figures, attempt), weight=amount)
@@ -96,9 +100,9 @@ def mmapped(report: Report) -> Weighed | None:
     if amount < 0.1 * rss:
         return None
     text = (
-        f"{count(chunks, 'large block')} ({size(amount)} of address space) {'lie' if chunks != 1 else 'lies'} in mappings "
-        f"of their own and {'go' if chunks != 1 else 'goes'} back to the kernel when freed; the first that is freed raises "
-        f"the threshold, and later ones of that size stay in the heap."
+        f"Mappings of their own hold {count(chunks, 'large block')} ({size(amount)} of address space); each goes back "
+        f"to the kernel when freed. The first that is freed raises the threshold; later ones of its size stay in the "
+        f"heap."
     )
     attempt = "MALLOC_MMAP_THRESHOLD_=131072 in the environment holds the threshold where it is."
     figures: Figures = {"mmapped_chunks": chunks, "mmapped_bytes": amount}
@@ -110,7 +114,7 @@ def another_malloc(report: Report) -> Weighed | None:
     if report.memory is None or report.memory.malloc.startswith("glibc"):
         return None
     name = report.memory.malloc
-    text = f"malloc is {name}, not glibc's: its mappings are one leaf of the tree, and what in it is free is not known here."
+    text = f"malloc is {name}, not glibc's: its mappings are one leaf of the tree, what is free in it is not known."
     attempt = f"Ask {name} itself (jemalloc: MALLOC_CONF=stats_print:true; tcmalloc: MALLOCSTATS=1), or run without it."
     return Weighed(Finding("another_malloc", text, {"malloc": name}, attempt))
 

@@ -22,11 +22,15 @@ def near_limit(report: Report) -> Weighed | None:
     if group.headroom_bytes >= NEAR_LIMIT * group.max_bytes:
         return None
     text = f"Only {size(group.headroom_bytes)} are left to the memory limit of the control group"
-    text += f" ({size(group.current_bytes)} of {size(group.max_bytes)} used)." if group.current_bytes is not None else "."
+    text += (
+        f" ({size(group.current_bytes)} of {size(group.max_bytes)} used)." if group.current_bytes is not None else "."
+    )
     if group.oom_kills:
         text += f" It has already killed {count(group.oom_kills, 'process', 'processes')}."
     figures: Figures = {"headroom_bytes": group.headroom_bytes, "max_bytes": group.max_bytes}
-    attempt = "Raise the limit (memory.max), or free what the first finding names; file pages are given up before a kill."
+    attempt = (
+        "Raise the limit (memory.max), or free what the first finding names; file pages are given up before a kill."
+    )
     return Weighed(Finding("cgroup_near_limit", text, figures, attempt), weight=group.max_bytes)
 
 
@@ -35,7 +39,7 @@ def oom_kills(report: Report) -> Weighed | None:
     group = report.memory.cgroup if report.memory else None
     if group is None or not group.oom_kills or near_limit(report) is not None:
         return None
-    text = f"The kernel has killed {count(group.oom_kills, 'process', 'processes')} of this control group for want of memory."
+    text = f"The kernel has killed {count(group.oom_kills, 'process', 'processes')} of this control group (OOM)."
     attempt = "Look at the peak (VmHWM) and at reports on the way (--every) rather than at this moment."
     return Weighed(Finding("cgroup_oom_kills", text, {"oom_kills": group.oom_kills}, attempt))
 
@@ -82,8 +86,8 @@ def file_pages(report: Report) -> Weighed | None:
     if memory is None or node is None or node.bytes < FILES_SHARE * memory.rss_bytes:
         return None
     text = (
-        f"{percent(node.bytes / memory.rss_bytes, 0)} of RSS ({size(node.bytes)}) is pages of libraries and other files: "
-        f"shared with every process that maps them, and given up by the kernel when it needs room."
+        f"{percent(node.bytes / memory.rss_bytes, 0)} of RSS ({size(node.bytes)}) is pages of libraries and other "
+        f"files: shared with every process that maps them, and given up by the kernel when it needs room."
     )
     figures: Figures = {"bytes": node.bytes}
     if memory.uss_bytes is not None:

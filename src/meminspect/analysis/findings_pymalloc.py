@@ -11,9 +11,10 @@ DOMINATES = 0.95  # of the blocks in sparse arenas: then a sentence may speak of
 MANY_OBJECTS_BYTES = 16  # header and rounding that malloc adds to a chunk (malloc/malloc.c: SIZE_SZ, MALLOC_ALIGNMENT)
 HUGE_PAGE = 2 << 20
 TRY_SCATTERED = (
-    "Let the survivors be made apart from the burst (before it, or copied once it is freed: copies fill few pools, and "
-    "the originals then free theirs), keep them in an array instead of as objects, or do the burst in a child process "
-    "(concurrent.futures, max_tasks_per_child) whose memory goes with it. tracemalloc-report tells which line made them."
+    "Let the survivors be made apart from the burst (before it, or copied once it is freed: copies fill few pools, "
+    "and the originals then free theirs), keep them in an array instead of as objects, or do the burst in a child "
+    "process (concurrent.futures, max_tasks_per_child) whose memory goes with it. tracemalloc-report tells which line "
+    "made them."
 )
 
 

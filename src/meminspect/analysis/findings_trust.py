@@ -18,7 +18,9 @@ def disagreement(report: Report) -> Weighed | None:
     check = report.pymalloc.cross_check if report.pymalloc else None
     if check is None or check.agrees is not False:
         return None
-    text = f"The heap walk differs from {check.source} in {len(check.differences):,} of {count(check.compared, 'figure')}"
+    text = (
+        f"The heap walk differs from {check.source} in {len(check.differences):,} of {count(check.compared, 'figure')}"
+    )
     if check.differences:
         name, ours, theirs = check.differences[0]
         text += f" (first {name}: {ours:,} walked, {theirs:,} there)"
@@ -44,7 +46,7 @@ def tree_sum(report: Report) -> Weighed | None:
 
 def partial(report: Report) -> Weighed | None:
     """Sections or parts of them that are missing, with their reasons."""
-    reasons = {name: reason for name, reason in report.missing.items()}
+    reasons = dict(report.missing)
     if report.pymalloc is not None and not report.pymalloc.exact and report.pymalloc.reason:
         reasons.setdefault("pymalloc", report.pymalloc.reason)
     if report.memory is not None and not report.memory.exact and report.memory.reason:
@@ -53,9 +55,17 @@ def partial(report: Report) -> Weighed | None:
         reasons.setdefault("gc", report.gc.reason)
     if not reasons:
         return None
-    text = "Not all of this page is exact: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) + "."
+    text = "Not all of this page is exact: " + "; ".join(grouped(reasons)) + "."
     attempt = "`meminspect doctor` tells what is exact here, and why not."
     return Weighed(Finding("partial", text, dict(reasons), attempt, "trust"))
+
+
+def grouped(reasons: dict[str, str]) -> list[str]:
+    """'memory, large: reason' for sections that are missing for one reason."""
+    sections: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        sections.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in sections.items()]
 
 
 def omitted_interpreters(report: Report) -> Weighed | None:
@@ -63,7 +73,7 @@ def omitted_interpreters(report: Report) -> Weighed | None:
     omitted = report.pymalloc.omitted if report.pymalloc else ()
     if not omitted:
         return None
-    text = f"{count(len(omitted), 'interpreter')} could not be walked; their arenas are missing from the pymalloc figures: "
+    text = f"{count(len(omitted), 'interpreter')} could not be walked, and their arenas are not in the figures: "
     text += "; ".join(f"{item.interpreter}: {item.reason}" for item in omitted[:5]) + "."
     figures: Figures = {"interpreters": len(omitted)}
     return Weighed(Finding("omitted_interpreters", text, figures, None, "trust"))

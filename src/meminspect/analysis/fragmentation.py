@@ -12,7 +12,9 @@ from collections import Counter
 from ..models.heap import Arena, HeapMap, SizeClass
 from ..models.report import Fragmentation, Keeper
 
-SPARSE_BELOW = 0.25  # a heap four times as large as what lives in it is worth a sentence; most healthy arenas are over 0.8
+SPARSE_BELOW = (
+    0.25  # a heap four times as large as what lives in it is worth a sentence; most healthy arenas are over 0.8
+)
 EXAMINED_ARENAS = 4096  # 4 GiB of sparse arenas tell enough; 64 pools each are looked at in Python
 KEEPERS = 8
 
@@ -56,7 +58,7 @@ def fragmentation(heap: HeapMap) -> Fragmentation:
 
 
 def free_pools_bytes(heap: HeapMap, arena: Arena) -> int:
-    """Bytes of an arena in pools that hold no block; never used ones are left out, they may never have been resident."""
+    """Bytes of an arena in pools that hold no block; never used ones are left out: they may not be resident."""
     return arena.pools_free * heap.pool_size
 
 
@@ -87,6 +89,12 @@ def _keepers(heap: HeapMap, arenas: list[Arena]) -> tuple[Keeper, ...]:
             alone.update(here)
     ordered = sorted(present, key=lambda index: (-present[index], -blocks[index], index))
     return tuple(
-        Keeper(size_class=index, size=sizes.get(index, 0), arenas=present[index], arenas_alone=alone[index], blocks=blocks[index])
+        Keeper(
+            size_class=index,
+            size=sizes.get(index, 0),
+            arenas=present[index],
+            arenas_alone=alone[index],
+            blocks=blocks[index],
+        )
         for index in ordered[:KEEPERS]
     )

@@ -7,7 +7,9 @@ from ..models.memory import MemoryBreakdown
 from ..models.report import LargePath
 
 SMALL_REQUEST_THRESHOLD = 512  # Include/internal/pycore_obmalloc.h, the same in 3.11 to 3.15
-DYNAMIC = "glibc exports no way to read its mmap threshold, which moves: 128 KiB at first, up to 32 MiB as large chunks are freed"
+DYNAMIC = (
+    "glibc has no call that tells its mmap threshold; it moves from 128 KiB up to 32 MiB as large chunks are freed"
+)
 
 
 def large_path(memory: MemoryBreakdown, heap: HeapMap | None) -> LargePath:

@@ -138,7 +138,13 @@ class Finding(Model):
     concern: str = "memory"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"id": self.id, "concern": self.concern, "text": self.text, "figures": plain(self.figures), "try": self.try_}
+        return {
+            "id": self.id,
+            "concern": self.concern,
+            "text": self.text,
+            "figures": plain(self.figures),
+            "try": self.try_,
+        }
 
     def __repr__(self) -> str:
         return f"<Finding {self.id}>"

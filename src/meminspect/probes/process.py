@@ -1,26 +1,59 @@
-"""Facts about a process, asked of psutil in the process that shows: never in one that is measured.
+"""Facts about a process: from what it captured of itself in /proc, else asked of psutil in the process that shows.
 
-A fact that cannot be told is None; `reason` says why. Nothing here opens the process itself: /proc is read.
+A fact that cannot be told is None; `reason` says why. Nothing here is done in a process that is measured.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-GONE = "the process had ended when psutil was asked"
+GONE = "the process had ended when it was asked for"
+NAMES = ("program", "started_s", "threads", "open_files", "user_s", "system_s")
+UTIME, STIME, STARTTIME = 11, 12, 19  # fields of /proc/PID/stat behind the command's closing parenthesis (proc(5))
+VALUED_OPTIONS = ("-X", "-W", "--check-hash-based-pycs")
+
+
+def build(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts from `_native.process_capture()`: the texts of /proc/PID/stat, status and cmdline, counts, the machine."""
+    result: dict[str, Any] = dict.fromkeys(NAMES)
+    result["reason"] = None
+    for name in ("threads", "open_files", "taken_s", "libc", "kernel"):
+        result[name] = raw.get(name)
+    dumpable = raw.get("dumpable")
+    result["dumpable"] = dumpable == 1 if dumpable is not None else None
+    stat, ticks = raw.get("stat"), raw.get("clock_ticks") or 0
+    if stat and ticks > 0:
+        fields = stat.rpartition(b")")[2].split()
+        if len(fields) > STARTTIME:
+            result["user_s"], result["system_s"] = int(fields[UTIME]) / ticks, int(fields[STIME]) / ticks
+            result["started_s"] = raw["taken_s"] - raw["since_boot_s"] + int(fields[STARTTIME]) / ticks
+    words = command_line(raw)
+    result["program"] = program_name(words) or command_name(raw.get("status")) or None
+    if any(result[name] is None for name in NAMES):
+        result["reason"] = "/proc did not tell all of it"
+    return result
+
+
+def command_line(raw: Mapping[str, Any]) -> list[str]:
+    """The words of the command line that was captured."""
+    text: bytes = raw.get("cmdline") or b""
+    return [word.decode("utf-8", "surrogateescape") for word in text.removesuffix(b"\0").split(b"\0")] if text else []
+
+
+def command_name(status: bytes | None) -> str:
+    """The kernel's name of a process, from the first line of /proc/PID/status."""
+    first = (status or b"").partition(b"\n")[0]
+    return first.removeprefix(b"Name:").strip().decode("utf-8", "surrogateescape")
 
 
 def facts(pid: int) -> dict[str, Any]:
-    """started_s, threads, open_files, user_s, system_s, program of a process, None where /proc refuses; and `reason`.
-
-    The program is the name of its script or module where the command line tells it, without arguments.
-    """
+    """The same of a process that captured nothing of itself, by psutil, None where /proc refuses; and `reason`."""
     import psutil
 
-    result: dict[str, Any] = dict.fromkeys(("started_s", "threads", "open_files", "user_s", "system_s", "program"))
+    result: dict[str, Any] = dict.fromkeys(NAMES)
     result["reason"] = None
     try:
         process = psutil.Process(pid)
@@ -29,7 +62,7 @@ def facts(pid: int) -> dict[str, Any]:
             result["threads"] = process.num_threads()
             times = process.cpu_times()
             result["user_s"], result["system_s"] = times.user, times.system
-            result["program"] = ask(lambda: program_name(process.cmdline())) or process.name()
+            result["program"] = program_name(ask(process.cmdline) or []) or process.name()
             result["open_files"] = ask(process.num_fds)
     except psutil.NoSuchProcess:
         result["reason"] = GONE
@@ -50,28 +83,34 @@ def ask(question: Callable[[], Any]) -> Any:
         return None
 
 
-def program_name(command_line: list[str]) -> str:
-    """What a command line of Python runs: the script's file name, or the module; else the executable's name.
+def program_name(words: list[str]) -> str:
+    """What a command line of Python runs: the script's file name, '-m MODULE' or '-c'; '' when that cannot be told.
 
     Arguments of the program are never part of it; of another program than Python nothing can be told from them.
     """
-    if not command_line or not os.path.basename(command_line[0]).startswith(("python", "pypy")):
+    if not words or not os.path.basename(words[0]).startswith("python"):
         return ""
-    rest = iter(command_line[1:])
+    rest = iter(words[1:])
     for word in rest:
-        if word in ("-X", "-W", "--check-hash-based-pycs"):
+        if word in VALUED_OPTIONS:
             next(rest, None)
-        elif word == "-m" or (word.startswith("-m") and not word.startswith("--")):
-            return f"-m {word[2:] or next(rest, '')}"
-        elif word.startswith("-c"):
-            return "-c"
-        elif not word.startswith("-"):
+        elif word.startswith("--") or word == "-":
+            continue
+        elif word.startswith("-"):
+            for at, letter in enumerate(word[1:], 1):
+                if letter == "c":
+                    return "-c"
+                if letter == "m":
+                    return f"-m {word[at + 1 :] or next(rest, '')}"
+                if letter in "XW":
+                    break
+        else:
             return os.path.basename(word)
-    return os.path.basename(command_line[0])
+    return os.path.basename(words[0])
 
 
 def own_libc() -> str:
-    """'glibc 2.36' as the C library itself says, or what kind of library it is."""
+    """'glibc 2.36' as the C library itself says, or that it is another."""
     try:
         return os.confstr("CS_GNU_LIBC_VERSION") or "unknown libc"
     except (AttributeError, ValueError, OSError):
@@ -79,11 +118,10 @@ def own_libc() -> str:
 
 
 def kernel() -> str:
-    """The kernel's name and release."""
-    uname = os.uname()
-    return f"{uname.sysname} {uname.release}"
+    """The kernel's release."""
+    return os.uname().release
 
 
 def now() -> float:
-    """Seconds since the epoch, on the clock that psutil's start times are on."""
+    """Seconds since the epoch, on the clock that start times are on."""
     return time.time()

@@ -40,16 +40,16 @@ SECTIONS = {
 
 def report() -> Report:
     """The report of this process, taken now. See build() for what each part comes from."""
-    from .raw import take_here
+    from .raw import take
 
-    return build(take_here(), {"pid": os.getpid()})
+    return build(take(), {"pid": os.getpid()})
 
 
 def build(raw: Raw, context: Raw | None = None) -> Report:
     """A report of the captures that `probes.raw.take` returned.
 
     `context` is what the process that shows knows better than the one that was measured, all of it optional: `pid`,
-    `program` (a name), `argv` (only when it was asked for), `executable`, `hooked_by`, `note`, `alive` (False: psutil is
+    `program` (a name), `with_argv` (True: the command line is kept), `hooked_by`, `note`, `alive` (False: psutil is
     not asked), and `python`, a dict of PythonInfo's fields for an interpreter other than this one.
     """
     context = context or {}
@@ -99,16 +99,16 @@ def facts_of(raw: Raw, name: str) -> dict[str, Any]:
 
 
 def python_info(raw: Raw, context: Raw, heap: HeapMap | None) -> PythonInfo:
-    """The interpreter that was measured: by its own account, else by the caller's, else this one (it is the same build)."""
+    """The interpreter that was measured: by its own account and the caller's, else this one (the same build)."""
     known = own_python() | facts_of(raw, "python") | dict(context.get("python") or {})
     allocator = known.get("allocator") or (heap.allocator if heap is not None else "unknown")
     return PythonInfo(
-        version=known["version"],
+        version=known["version"].split()[0],
         implementation=known["implementation"],
         free_threaded=bool(known["free_threaded"]),
         debug=bool(known["debug"]),
         allocator=allocator,
-        executable=context.get("executable") or known.get("executable"),
+        executable=known.get("executable"),
     )
 
 
@@ -125,15 +125,19 @@ def own_python() -> dict[str, Any]:
 
 def process_info(raw: Raw, context: Raw, memory: MemoryBreakdown | None) -> ProcessInfo:
     """The process: what it captured itself, else psutil while it lives."""
-    captured = facts_of(raw, "process")
-    pid = int(context.get("pid") or captured.get("pid") or (memory.pid if memory is not None else 0))
-    asked = process.facts(pid) if pid and context.get("alive", True) else {"reason": process.GONE}
-    known = asked | {name: value for name, value in captured.items() if value is not None}
-    own = pid == os.getpid()
+    capture = facts_of(raw, "process")
+    pid = int(context.get("pid") or (memory.pid if memory is not None else 0))
+    if capture:
+        known = process.build(capture)
+    elif pid and context.get("alive", True):
+        known = process.facts(pid)
+    else:
+        known = {"reason": process.GONE}
+    argv = tuple(process.command_line(capture)) if context.get("with_argv") and capture else None
     return ProcessInfo(
         pid=pid,
         program=context.get("program") or known.get("program") or "unknown",
-        argv=tuple(context["argv"]) if context.get("argv") is not None else None,
+        argv=argv,
         started_s=known.get("started_s"),
         taken_s=known.get("taken_s") or process.now(),
         threads=known.get("threads"),
@@ -141,7 +145,7 @@ def process_info(raw: Raw, context: Raw, memory: MemoryBreakdown | None) -> Proc
         user_s=known.get("user_s"),
         system_s=known.get("system_s"),
         dumpable=known.get("dumpable"),
-        libc=known.get("libc") or (process.own_libc() if own or memory is None else memory.malloc),
+        libc=known.get("libc") or process.own_libc(),
         kernel=known.get("kernel") or process.kernel(),
         hooked_by=context.get("hooked_by"),
         note=context.get("note"),

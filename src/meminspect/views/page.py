@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 40
 MAX_WIDTH = 160  # wider lines are hard to follow from left to right
-ASCII = str.maketrans({"…": "~", "·": "-", "–": "-", "×": "x", "≥": ">"})
+ASCII = str.maketrans({"…": "~", "·": "-"})
 
 HEADING = "bold"
 ANSWER = "bold"

@@ -46,7 +46,7 @@ def process_lines(page: Page, report: Report) -> None:
         facts.append(f"up {seconds(max(0.0, process.taken_s - process.started_s))}")
     if process.user_s is not None and process.system_s is not None:
         facts.append(f"CPU {seconds(process.user_s)} user, {seconds(process.system_s)} system")
-    facts.append(process.kernel)
+    facts.append(f"kernel {process.kernel}")
     page.indented((page.dot.join(facts), ""))
     if process.argv is not None:
         page.indented(("arguments ", DIM), (" ".join(process.argv), ""))
@@ -133,5 +133,6 @@ def tree_verdict(report: Report) -> list[tuple[str, str]]:
         return [(f"the tree sums to RSS ({total:,} bytes)", GOOD)]
     difference = total - memory.rss_bytes
     share = percent(abs(difference) / memory.rss_bytes, 2) if memory.rss_bytes else "-"
-    text = f"the tree sums to {total:,} bytes, {abs(difference):,} {'more' if difference > 0 else 'fewer'} than RSS ({share})"
+    way = "more" if difference > 0 else "fewer"
+    text = f"the tree sums to {total:,} bytes, {abs(difference):,} {way} than RSS ({share})"
     return [(text, "")]

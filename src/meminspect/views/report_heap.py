@@ -1,4 +1,4 @@
-"""The small-object heap: a picture of its arenas, its size classes, and how far it is from being as small as it could."""
+"""The small-object heap: a picture of its arenas, its size classes, and how far it is from being compact."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def words(heap: HeapMap) -> tuple[str, str]:
 
 def arenas(page: Page, heap: HeapMap) -> None:
     """One mark for each arena, the emptiest first."""
-    shown = picture(
-        [arena.occupancy for arena in heap.arenas], page.width - 4, PICTURE_LINES, unicode=page.unicode
-    )
+    shown = picture([arena.occupancy for arena in heap.arenas], page.width - 4, PICTURE_LINES, unicode=page.unicode)
     noun = words(heap)[0]
     each = f"Each mark is one {noun}" if shown.per_mark == 1 else f"Each mark is {shown.per_mark} {noun}s"
     page.indented((f"{each}, the emptiest first: {legend(unicode=page.unicode)}", DIM))
@@ -71,7 +69,12 @@ def ledger(page: Page, ledger: HeapBytes) -> None:
     ]
     rows.append(("all arenas", mib(total), "100.0 %", page.text("")))
     page.table(
-        (Column("Bytes of the arenas", grow=True), Column("MiB", figures=True), Column("%", figures=True), Column("", width=width)),
+        (
+            Column("Bytes of the arenas", grow=True),
+            Column("MiB", figures=True),
+            Column("%", figures=True),
+            Column("", width=width),
+        ),
         rows,
     )
 
@@ -135,6 +138,10 @@ def fragmentation(page: Page, report: Report) -> None:
             for item in fragments.keepers[:3]
         )
         looked = (
-            f" (of {fragments.arenas_examined:,} looked at)" if fragments.arenas_examined < fragments.arenas_sparse else ""
+            f" (of {fragments.arenas_examined:,} looked at)"
+            if fragments.arenas_examined < fragments.arenas_sparse
+            else ""
         )
-        page.indented((f"Less than {limit} full: {count(fragments.arenas_sparse, noun)}, kept by {listing}{looked}.", ""))
+        page.indented(
+            (f"Less than {limit} full: {count(fragments.arenas_sparse, noun)}, kept by {listing}{looked}.", "")
+        )

@@ -1,4 +1,4 @@
-"""The report as one JSON document: every figure of the page and more, of bounded size. schemas/report-1.json describes it.
+"""The report as one JSON document of bounded size: every figure of the page and more (schemas/report-1.json).
 
 Unknown is null with a reason beside it: a section that could not be taken is null, and `<section>_reason` says why.
 Lists of what a big process has thousands of are cut at a limit, and a sibling key says how many were left out.

@@ -17,7 +17,11 @@ def large_section(page: Page, report: Report) -> None:
         page.heading("Large path")
         page.indented((f"not known: {report.missing.get('large', 'unknown')}", ""))
         return
-    what = f"requests over {count(large.threshold_bytes, 'byte')}" if large.threshold_bytes is not None else "every request"
+    what = (
+        f"requests over {count(large.threshold_bytes, 'byte')}"
+        if large.threshold_bytes is not None
+        else "every request"
+    )
     page.heading("Large path", f"{what} to {large.malloc}'s malloc")
     if not memory.malloc_arenas:
         page.indented((large.reason or "its heaps could not be walked", ""))
@@ -67,7 +71,10 @@ def gc_section(page: Page, report: Report) -> None:
         page.heading("GC")
         page.indented((f"not known: {report.missing.get('gc', 'unknown')}", ""))
         return
-    page.heading("GC", f"{state.kind}, {'enabled' if state.enabled else 'disabled'}{', collecting now' if state.collecting else ''}")
+    page.heading(
+        "GC",
+        f"{state.kind}, {'enabled' if state.enabled else 'disabled'}{', collecting now' if state.collecting else ''}",
+    )
     with_candidates = any(item.candidates is not None for item in state.generations)
     with_time = any(item.duration_s is not None for item in state.generations)
     columns = [
@@ -123,12 +130,16 @@ def gil_section(page: Page, report: Report) -> None:
 
 def gil_sentence(item: GilCounters, *, alone: bool) -> str:
     """One GIL in one sentence."""
-    owners = "" if alone else f"Interpreter{'s' * (len(item.interpreters) > 1)} {', '.join(map(str, item.interpreters))}: "
+    owners = (
+        "" if alone else f"Interpreter{'s' * (len(item.interpreters) > 1)} {', '.join(map(str, item.interpreters))}: "
+    )
     if not item.enabled:
         return f"{owners}This build is free-threaded and its GIL is disabled: threads run at the same time."
-    switches = f"{count(item.tstate_switches, 'thread-state switch', 'thread-state switches')} so far" if (
-        item.tstate_switches is not None
-    ) else "thread-state switches unknown"
+    switches = (
+        f"{count(item.tstate_switches, 'thread-state switch', 'thread-state switches')} so far"
+        if (item.tstate_switches is not None)
+        else "thread-state switches unknown"
+    )
     holder = ""
     if item.holder_name is not None or item.holder_native_id is not None:
         holder = f", held by {item.holder_name or 'a thread'} (native id {item.holder_native_id})"

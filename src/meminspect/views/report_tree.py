@@ -65,7 +65,9 @@ def table_rows(tree: MemoryNode, rss: int) -> Iterator[Row]:
 
 def _rows(node: MemoryNode, rss: int, depth: int) -> Iterator[Row]:
     ordered = sorted(node.children, key=lambda child: (child.name == ALWAYS, -child.bytes))
-    shown = [child for child in ordered if depth == 0 or child.bytes >= OPEN_SHARE * rss][: None if depth == 0 else OPEN_CHILDREN]
+    shown = [child for child in ordered if depth == 0 or child.bytes >= OPEN_SHARE * rss][
+        : None if depth == 0 else OPEN_CHILDREN
+    ]
     hidden = [child for child in ordered if child not in shown]
     if len(hidden) == 1 and hidden[0].bytes:
         shown, hidden = shown + hidden, []
