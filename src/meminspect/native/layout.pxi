@@ -26,7 +26,7 @@ cdef extern from "Python.h":
     int PyGC_IsEnabled()
     PyObject *sys_object "PySys_GetObject"(const char *name)
     int PyCFunction_Check(object function)
-    object PyModule_GetDict(object module)
+    PyObject *PyModule_GetDict(object module)  # borrowed
     int PyModule_Check(object module)
 
 cdef extern from "string.h":
@@ -109,7 +109,7 @@ cdef void gather_facts(mi_facts *facts, list references, object item):
 
 cdef dict vars_of_module(object module):
     """A module's namespace without asking the module, which may have code of its own to answer; {} if it is no module."""
-    return PyModule_GetDict(module) if PyModule_Check(module) else {}
+    return <object>PyModule_GetDict(module) if PyModule_Check(module) else {}
 
 
 cdef dict trial_to_dict(const mi_trial *trial):
