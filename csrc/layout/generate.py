@@ -33,6 +33,16 @@ HEADERS = """\
 #if PY_VERSION_HEX >= 0x030C0000
 #include "internal/pycore_obmalloc.h"
 #endif
+#ifdef Py_GIL_DISABLED
+#include "internal/pycore_mimalloc.h"
+#include "internal/pycore_object_stack.h"
+#include "internal/pycore_tstate.h"
+#ifdef MI_ENCODE_FREELIST
+#define MI_ENCODED_LISTS 1
+#else
+#define MI_ENCODED_LISTS 0
+#endif
+#endif
 #if PY_VERSION_HEX >= 0x030E0000 && (PY_VERSION_HEX < 0x030E0500 || defined(Py_GIL_DISABLED))
 #define MI_GC_GENERATIONS offsetof(struct _gc_runtime_state, young)
 #else
