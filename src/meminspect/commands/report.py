@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,6 +16,9 @@ from meminspect.launch.output import open_output
 from meminspect.launch.program import Program
 from meminspect.launch.records import Record
 from meminspect.launch.watch import leave
+
+if TYPE_CHECKING:
+    from meminspect.models.report import Report
 
 
 class ReportCommand(Command):
@@ -36,6 +40,7 @@ class ReportCommand(Command):
             click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
             click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
             click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
+            click.Option(["--with-argv"], is_flag=True, help="Name the arguments too; left out, a report can be shared."),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
         ]
 
@@ -62,15 +67,33 @@ class Page:
 
     def __init__(self, options: Mapping[str, Any], program: Program | None) -> None:
         self.as_json: bool = options["as_json"]
+        self.one_line: bool = options["every"] is not None
+        self.with_argv: bool = options["with_argv"]
         self.program = program
-        self.output = open_output(
-            options["output"], beside_program=program is not None, append=options["every"] is not None
-        )
+        self.output = open_output(options["output"], beside_program=program is not None, append=self.one_line)
         self.color = self.output.color(not options["no_color"])
 
-    def write(self, raw: dict[str, Any], *, hooked_by: str | None, note: str | None) -> None:
-        """Builds and writes one report; OutputError when it cannot be written."""
-        self.output.write(f"{raw} {hooked_by} {note}\n")
+    def write(self, raw: Mapping[str, Any], **how: str | None) -> None:
+        """Builds and writes one report; `how` is `hooked_by` and `note`. OutputError when it cannot be written."""
+        from meminspect.probes.report import build
+
+        context: dict[str, Any] = dict(how)
+        if self.program is not None:
+            context |= {"program": self.program.name, "alive": False}
+        if self.with_argv:
+            context["argv"] = self.program.operands() if self.program else sys.orig_argv
+        report = build(raw, context)
+        self.output.write(self.render(report))
+
+    def render(self, report: Report) -> str:
+        if self.as_json:
+            from meminspect.views import report_json
+
+            return report_json.render(report, indent=None if self.one_line else 2) + "\n"
+        from meminspect.views import report_text
+
+        output = self.output
+        return report_text.render(report, width=output.width, color=self.color, unicode=output.unicode).rstrip("\n") + "\n"
 
 
 def run_program(program: Program, options: Mapping[str, Any]) -> NoReturn:

@@ -6,6 +6,7 @@ A regular file is made with mode 0600 beside its target and renamed when it is w
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import shutil
@@ -77,6 +78,11 @@ class Output:
     def color(self, wanted: bool = True) -> bool:
         """Colour: only on a terminal, and not where the user said no (--no-color, NO_COLOR, TERM=dumb)."""
         return wanted and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and self.is_terminal
+
+    @property
+    def unicode(self) -> bool:
+        """Whether block elements can be shown: files are UTF-8, a terminal has the encoding of its locale."""
+        return not self.is_terminal or "utf" in locale.getpreferredencoding(False).lower()
 
     @property
     def width(self) -> int:

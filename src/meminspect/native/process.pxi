@@ -11,6 +11,9 @@ cdef extern from "process.h":
     void mi_process_kernel(char *to, size_t size)
     long mi_process_clock_ticks()
 
+cdef extern from "unistd.h":
+    pid_t getpid() nogil
+
 cdef extern from "time.h":
     enum: CLOCK_REALTIME
     enum: CLOCK_BOOTTIME
@@ -69,6 +72,7 @@ def process_capture(pid_t pid=0):
     clock_gettime(CLOCK_REALTIME, &now)
     clock_gettime(CLOCK_BOOTTIME, &since_boot)
     return {
+        "pid": pid if pid else getpid(),
         "stat": slurp_proc(pid, b"stat"),
         "status": slurp_proc(pid, b"status"),
         "cmdline": slurp_proc(pid, b"cmdline"),
@@ -87,7 +91,8 @@ def python_capture():
     """What PythonInfo is built from, told by the interpreter that runs (`version`) and the headers (`debug`)."""
     cdef borrowed executable = PySys_GetObject("executable")
     return {
-        "version": Py_GetVersion().decode("utf-8", "replace"),
+        "version": Py_GetVersion().split()[0].decode("ascii", "replace"),
+        "build": Py_GetVersion().decode("utf-8", "replace"),
         "hexversion": Py_Version,
         "implementation": "CPython",
         "free_threaded": MI_FREE_THREADED == 1,

@@ -15,7 +15,6 @@ cdef extern from "record.h":
 
 cdef extern from "unistd.h":
     ssize_t write(int fd, const void *data, size_t size) nogil
-    pid_t getpid() nogil
 
 # in the order in which they are taken: first what later ones would change, the whole process last
 RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
@@ -69,4 +68,10 @@ cdef record_write(int fd, uint32_t kind, object value):
 
 def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled):
     """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
-    record_write(fd, kind, raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled)))
+    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled))
+    process = raw["process"]
+    if process.get("open_files") is not None:
+        process["open_files"] -= 1  # the launcher's file
+    if process.get("threads") is not None and kind == MI_RECORD_EVERY:
+        process["threads"] -= 1  # the one that measures on the way
+    record_write(fd, kind, raw)
