@@ -196,8 +196,9 @@ def test_programs(program: str, tmp_path: Path) -> None:
 
 
 def test_forks_stay_silent(tmp_path: Path) -> None:
-    _, _, report = both(tmp_path, ["forks.py"], options=["--json"])
-    assert len(report.read_text().splitlines()) == 1
+    _, measured, report = both(tmp_path, ["forks.py"], options=["--json"])
+    assert measured.out.count("atexit in") == 2
+    assert json.loads(report.read_text())["process"]["program"] == "forks.py"
 
 
 def test_stdin(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from libc.stdint cimport uint16_t
 
 cdef extern from "record.h":
     enum: MI_RECORD_MAGIC
+    enum: MI_RECORD_EVERY
     ctypedef struct mi_record:
         uint32_t magic
         uint32_t kind
