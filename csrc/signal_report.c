@@ -22,7 +22,7 @@
 
 #include "os.h"
 
-#define DOCUMENT_SIZE (4u << 20) /* address space; only what is written becomes resident */
+#define DOCUMENT_SIZE (16u << 20) /* address space; only what is written becomes resident */
 #define MILLISECOND 1000000ull
 
 enum { PARTIAL, FULL, WORKERS };
