@@ -8,9 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gil.h"
 #include "process.h"
 
 #define TEXT_LIMIT 4096
+#define GILS 64
 
 static void member_null(mi_json *json, const char *key) {
     mi_json_key(json, key);
@@ -63,11 +65,75 @@ static void write_process(mi_json *json, const mi_partial_head *head) {
     mi_json_close(json, '}');
 }
 
+/* ---- the GIL ------------------------------------------------------------------------------------------------------- */
+
+static void write_gil_members(mi_json *json, const mi_gil *gil, int free_threaded) {
+    uint32_t listed = gil->sharer_count < MI_GIL_SHARERS ? gil->sharer_count : MI_GIL_SHARERS;
+    mi_json_key(json, "interpreter_ids");
+    mi_json_open(json, '[');
+    for (uint32_t i = 0; i < listed; i++) mi_json_int(json, gil->sharers[i]);
+    mi_json_close(json, ']');
+    member_uint(json, "tstate_switches", gil->switch_number);
+    member_bool(json, "locked", gil->locked == 1);
+    if (gil->holder)
+        member_uint(json, "holder_native_id", gil->holder_native_id);
+    else
+        member_null(json, "holder_native_id");
+    member_null(json, "holder_name");
+    mi_json_key(json, "switch_interval_s");
+    mi_json_seconds(json, gil->interval_us * 1000);
+    member_bool(json, "enabled", gil->enabled == MI_ABSENT ? !free_threaded : gil->enabled != 0);
+    member_bool(json, "exact", !gil->holder_unknown);
+    member_text(json, "reason",
+                gil->holder_unknown ? "the holder is none of the live threads" : "names of threads need the GIL");
+}
+
+static mi_error read_gils(mi_gil *gils, size_t *count, const mi_layout *layout) {
+    mi_target target;
+    mi_runtime runtime;
+    memset(&target, 0, sizeof target);
+    target.kind = MI_TARGET_COPY;
+    mi_error error = mi_runtime_open(&runtime, &target, layout);
+    return error ? error : mi_gil_read(&runtime, gils, GILS, count);
+}
+
+/* The main interpreter's GIL; `interpreters` lists all where a process has several. */
+static void write_gil(mi_json *json) {
+    const mi_layout *layout = mi_layout_current();
+    size_t count = 0, main_one = 0, size = GILS * sizeof(mi_gil);
+    mi_gil *gils = mi_os_alloc(size);
+    mi_error error = !gils ? MI_E_MEMORY : !layout ? MI_E_LAYOUT : read_gils(gils, &count, layout);
+    if (!error && !count) error = MI_E_ABSENT;
+    if (error && error != MI_E_LIMIT) {
+        section_missing(json, "gil", "gil_reason", mi_error_text(error));
+        mi_os_free(gils, size);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < gils[i].sharer_count && k < MI_GIL_SHARERS; k++)
+            if (!gils[i].sharers[k]) main_one = i;
+    mi_json_key(json, "gil");
+    mi_json_open(json, '{');
+    write_gil_members(json, &gils[main_one], layout->free_threaded);
+    if (count > 1) {
+        mi_json_key(json, "interpreters");
+        mi_json_open(json, '[');
+        for (size_t i = 0; i < count; i++) {
+            mi_json_open(json, '{');
+            write_gil_members(json, &gils[i], layout->free_threaded);
+            mi_json_close(json, '}');
+        }
+        mi_json_close(json, ']');
+    }
+    mi_json_close(json, '}');
+    mi_os_free(gils, size);
+}
+
 void mi_partial_report_write(mi_json *json, const mi_partial_head *head, const char *reason) {
     mi_json_open(json, '{');
     mi_json_raw(json, head->report, head->report_size);
     member_bool(json, "partial", 1);
-    section_missing(json, "gil", "gil_reason", reason);
+    write_gil(json); /* first: who holds it is what changes fastest */
     write_process(json, head);
     section_missing(json, "memory", "memory_reason", reason);
     section_missing(json, "pymalloc", "pymalloc_reason", reason);

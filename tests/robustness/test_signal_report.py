@@ -76,6 +76,7 @@ def test_stuck_in_a_c_call_it_answers_with_what_needs_no_gil_and_then_with_the_r
     assert first["process"]["pid"] == program.pid
     assert first["pymalloc"] is None
     assert first["pymalloc_reason"] == "waiting for the GIL"
+    assert (first["gil"]["locked"], first["gil"]["holder_native_id"]) == (True, program.pid)
     os.kill(program.pid, SIGNAL)  # requests do not wait behind one another's wait for the GIL
     second = program.report(partial=True, after_s=first["process"]["taken_s"])
     program.say()

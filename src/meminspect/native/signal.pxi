@@ -88,6 +88,10 @@ def signal_install(int signal, bytes path, bytes report_head, bytes process_head
     cdef mi_error error
     if PyInterpreterState_Get() != PyInterpreterState_Main():
         raise RuntimeError("reports by signal are installed in the main interpreter only")
+    try:
+        the_layout()  # the thread without the GIL cannot choose one
+    except NativeError:
+        pass  # its report says so
     config.signal = signal
     config.path = path
     config.path_size = len(path)
