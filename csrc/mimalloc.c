@@ -16,7 +16,8 @@ enum {
     WORK_ITEMS = 32,
     WORK_CHUNK = 254,
     /* _PyObjectStackChunk (pycore_object_stack.h): previous, count, objects */
-    STACK_OBJECTS = 16
+    STACK_OBJECTS = 16,
+    DEBUG_PREFIX = 16
 };
 
 /* ---- thread states ------------------------------------------------------------------------------------------------- */
@@ -344,11 +345,21 @@ mi_error mi_mimalloc_walk_stopped(mi_mimalloc_walk *walk) {
     return error;
 }
 
+mi_error mi_mimalloc_walk_world(mi_mimalloc_walk *walk, uint64_t max_pause_ns, mi_pause *pause) {
+    mi_error error = mi_world_stop((void *)walk->interpreter, pause);
+    if (error) return error;
+    walk->deadline_ns = pause->stopped_ns + max_pause_ns;
+    error = mi_mimalloc_walk_stopped(walk);
+    mi_world_start((void *)walk->interpreter, pause);
+    return error;
+}
+
 mi_error mi_mimalloc_find_others(mi_mimalloc_walk *walk) {
     mi_target target;
     uintptr_t align = (uintptr_t)walk->layout->mimalloc_segment_align;
     mi_error error = walk->cookie ? mi_target_open(&target, MI_TARGET_COPY, 0) : MI_E_LAYOUT;
     if (error) return error;
+    walk->deadline_ns = UINT64_MAX; /* nobody waits for it */
     for (size_t i = 0; error != MI_E_LIMIT && i < target.maps.count; i++) {
         const mi_mapping *mapping = &target.maps.items[i];
         if (!may_hold_segments(mapping)) continue;
@@ -408,7 +419,9 @@ mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, ui
     mi_error error = mi_mimalloc_locate(layout, target, 0, block, &segment, &page);
     if (!error) error = mi_segment_head_read(layout, target, segment.address, 0, &head);
     if (error) return MI_E_LAYOUT;
-    if (page.tag != tag || page.block_size < size || (block - page.first) % page.block_size || !page.used)
+    /* the debug allocator's hooks (Objects/obmalloc.c: _PyMem_DebugRawAlloc) hand out what lies two words into a block */
+    uint64_t offset = (block - page.first) % page.block_size;
+    if (page.tag != tag || page.block_size < size || (offset && offset != DEBUG_PREFIX) || !page.used)
         return MI_E_LAYOUT;
     *cookie = head.cookie;
     return MI_OK;

@@ -12,6 +12,7 @@
 #define MI_MIMALLOC_H
 
 #include "layout.h"
+#include "stop_the_world.h"
 #include "target.h"
 
 enum { MI_MIMALLOC_TAGS = 4 };
@@ -63,7 +64,7 @@ typedef struct mi_mimalloc_page {
 typedef struct mi_mimalloc_walk {
     const mi_layout *layout;
     uintptr_t interpreter;
-    uint64_t deadline_ns; /* given: of mi_os_now_ns(); beyond it the walk ends with MI_E_LIMIT */
+    uint64_t deadline_ns; /* of mi_os_now_ns(); beyond it the walk ends with MI_E_LIMIT */
     mi_mimalloc_owner *owners, *noted; /* noted: before the stop */
     mi_mimalloc_segment *segments;
     mi_mimalloc_page *pages;
@@ -87,6 +88,8 @@ void mi_mimalloc_close(mi_mimalloc_walk *walk);
  * up (timed_out: the result is partial) or the process grew beyond the tables in the meantime (open them again),
  * MI_E_LAYOUT when this build encodes its lists or a segment does not bear the cookie. */
 mi_error mi_mimalloc_walk_stopped(mi_mimalloc_walk *walk);
+/* Stop, walk, start; the calling thread is attached to walk->interpreter. MI_E_ABSENT where it cannot be stopped. */
+mi_error mi_mimalloc_walk_world(mi_mimalloc_walk *walk, uint64_t max_pause_ns, mi_pause *pause);
 /* After it: what else bears the cookie, from copies, as it changes: nothing of it is exact. */
 mi_error mi_mimalloc_find_others(mi_mimalloc_walk *walk);
 

@@ -12,7 +12,7 @@ from .base import Model
 class SizeClass(Model):
     """One size class over all arenas of all interpreters that were walked.
 
-    index     -- pymalloc's `szidx` (0-based; size = (index + 1) * alignment)
+    index     -- pymalloc's `szidx` (0-based; size = (index + 1) * alignment); of mimalloc's sizes the place in their order
     size      -- bytes of a block
     pools     -- pools that hold this class
     used      -- blocks in use (`pool_header.ref.count`)
@@ -45,6 +45,7 @@ class Pool(Model):
 
     size_class -- index of its size class, None for a free pool
     used, free, untouched -- blocks, as in SizeClass
+    heap -- in free-threaded builds the heap tag: "mem", "object", "gc" or "gc_pre"
     """
 
     address: int
@@ -52,6 +53,7 @@ class Pool(Model):
     used: int
     free: int
     untouched: int
+    heap: str | None = None
 
     def __repr__(self) -> str:
         kind = "free" if self.size_class is None else f"class {self.size_class}"
@@ -65,7 +67,7 @@ class Arena(Model):
     index        -- its place in the arena table (-1 for mimalloc)
     interpreter  -- id of the interpreter that owns it
     pools_total  -- pools that fit (`ntotalpools`)
-    pools_free   -- pools given back, ready for any size class
+    pools_free   -- pools given back, ready for any size class (of mimalloc: spans of free slices)
     pools_never_used -- pools not carved off yet (from `pool_address` on)
     used_bytes, free_bytes -- in live and in free blocks of used pools
     occupancy    -- used_bytes / size_bytes, 0 to 1
@@ -142,6 +144,65 @@ class OmittedInterpreter(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class ThreadHeap(Model):
+    """One of mimalloc's heaps in a free-threaded build (pycore_mimalloc.h, struct mi_heap_s): a thread's blocks of a tag.
+
+    owner        -- "thread", "abandoned" (of threads that ended), "raw" (PyMem_RawMalloc, from 3.15 on), or
+                    "other interpreter"
+    thread_ident, native_id -- of the thread, None when it is not a live one of this interpreter
+    tag          -- "mem" (PyMem_Malloc), "object" (no GC), "gc", "gc_pre" (GC with a pre-header)
+    used_blocks, used_bytes -- live ones: `used` less what other threads freed and the owner has not collected
+    free_bytes   -- in free blocks of its pages, never handed out ones included
+    uncollected_blocks, uncollected_bytes -- freed by other threads, still to be collected by the owner (xthread_free and
+                    thread_delayed_free); part of free_bytes
+    waiting_pages -- empty pages kept until no reader can be left in them (QSBR)
+    large_pages  -- pages of one block (over 128 KiB); huge ones, with a segment of their own, included
+    exact        -- False for what could not be stopped: it was copied while it may have changed
+    """
+
+    owner: str
+    interpreter: int | None
+    thread_ident: int | None
+    native_id: int | None
+    tag: str
+    pages: int
+    large_pages: int
+    waiting_pages: int
+    used_blocks: int
+    used_bytes: int
+    free_bytes: int
+    uncollected_blocks: int
+    uncollected_bytes: int
+    exact: bool
+
+    def __repr__(self) -> str:
+        return f"<ThreadHeap {self.owner} {self.native_id} {self.tag}: {self.used_blocks} used in {self.pages} pages>"
+
+
+@dataclass(frozen=True, repr=False)
+class WaitingFrees(Model):
+    """What a thread of a free-threaded build has still to free: live for the allocator, dead for the program.
+
+    thread_ident, native_id -- None for what ended threads left to the interpreter
+    asleep         -- it was in C code or waiting when the world was stopped; None when that is not known
+    delayed_blocks, delayed_bytes -- frees held until no reader can be left (QSBR: Objects/obmalloc.c, free_delayed)
+    merge_objects, merge_bytes -- objects of this thread whose last reference another thread dropped (Python/brc.c): only
+                      their owner may free them, and what they refer to stays with them. The bytes are their own blocks'.
+    """
+
+    thread_ident: int | None
+    native_id: int | None
+    asleep: bool | None
+    delayed_blocks: int
+    delayed_bytes: int
+    merge_objects: int
+    merge_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<WaitingFrees of {self.native_id}: {self.delayed_blocks} delayed, {self.merge_objects} to merge>"
+
+
+@dataclass(frozen=True, repr=False)
 class HeapMap(Model):
     """The small-object heap at one moment.
 
@@ -149,6 +210,8 @@ class HeapMap(Model):
     exact     -- False when something was left out or could not be verified; `reason` says what
     padding_bytes -- what the debug allocator adds to every block, 0 without it
     pause_s   -- how long the walk held the interpreter still
+    heaps, waiting -- free-threaded builds: mimalloc's heaps by owner and tag, and what their threads have still to free.
+                 Heaps that are not `exact` are in no other figure of this model.
     """
 
     allocator: str
@@ -163,6 +226,8 @@ class HeapMap(Model):
     cross_check: CrossCheck
     omitted: tuple[OmittedInterpreter, ...]
     pause_s: float
+    heaps: tuple[ThreadHeap, ...] = ()
+    waiting: tuple[WaitingFrees, ...] = ()
     _pools: Any = None  # a callable that makes the Pool models of one arena on demand: 64 times as many as arenas
 
     def pools(self, arena: Arena) -> tuple[Pool, ...]:

@@ -39,6 +39,7 @@ cdef extern from "layout.h":
         uint32_t version
         int32_t free_threaded, debug
         int32_t object_var_size, gil_interval
+        int32_t thread_mimalloc, mimalloc_heaps, mimalloc_heap_size, mimalloc_heap_count, mimalloc_slice_size
     ctypedef enum mi_verdict:
         MI_FALSE
         MI_TRUE
