@@ -12,23 +12,29 @@ __version__ = "0.1.0"
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
+    "gc_state": "meminspect.probes.gc",
+    "header": "meminspect.probes.header",
     "install": "meminspect.integrations.signal_report",
     "uninstall": "meminspect.integrations.signal_report",
     "render": "meminspect.views.report_text",
     "report": "meminspect.probes.report",
 }
-__all__ = sorted(_PUBLIC)
+# public modules, loaded in the same way
+_MODULES = ("gil",)
+__all__ = sorted((*_PUBLIC, *_MODULES))
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'meminspect' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'meminspect' has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_MODULES})

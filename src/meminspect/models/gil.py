@@ -16,7 +16,7 @@ class GilCounters(Model):
                         threads whose state lies at a recycled address, so it is a lower bound of hand-offs.
     locked           -- someone holds it now
     holder_native_id, holder_name -- of the thread that holds it, verified against the live threads; else None
-    switch_interval_s -- after which a waiting thread asks the holder to let go
+    switch_interval_s -- after which a waiting thread asks the holder to let go; None when not even that could be read
     enabled          -- False in free-threaded builds that run without it
     """
 
@@ -25,7 +25,7 @@ class GilCounters(Model):
     locked: bool | None
     holder_native_id: int | None
     holder_name: str | None
-    switch_interval_s: float
+    switch_interval_s: float | None
     enabled: bool
     exact: bool
     reason: str | None
@@ -49,14 +49,21 @@ class GilRate(Model):
 
 @dataclass(frozen=True, repr=False)
 class GilWait(Model):
-    """`gil.wait(seconds)`: how long this thread waits for the GIL now, each time it asks for it again."""
+    """`gil.wait(seconds)`: how long this thread waits for the GIL now, each time it asks for it again.
+
+    samples -- how often it asked; share_waiting -- of the time spent, 0 to 1
+    median_s, p99_s, max_s -- of single waits; None in builds that run without a GIL (`reason`)
+    """
 
     seconds: float
     samples: int
-    median_s: float
-    p99_s: float
-    max_s: float
-    share_waiting: float
+    median_s: float | None
+    p99_s: float | None
+    max_s: float | None
+    share_waiting: float | None
+    reason: str | None
 
     def __repr__(self) -> str:
+        if self.median_s is None or self.max_s is None:
+            return f"<GilWait: {self.reason}>"
         return f"<GilWait median {self.median_s * 1e6:.1f} us, max {self.max_s * 1e6:.1f} us, {self.samples} samples>"

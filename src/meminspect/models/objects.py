@@ -27,12 +27,17 @@ class ObjectHeader(Model):
 
     refcount        -- the count as it stands during the call (local + shared in free-threaded builds)
     getrefcount     -- what sys.getrefcount(obj) gives in the same place, `getrefcount_note` explains the difference
-    call_holds      -- how many references the call itself holds (0 where arguments are borrowed)
+    call_holds      -- how many references the call itself holds (0 where arguments are borrowed); both are None when
+                       the frame that would tell could not be read (`getrefcount_note` says so)
     immortal, deferred, merged -- what is true of the count; None where the version has no such state
     local_refcount, shared_refcount, owner_thread -- free-threaded builds, else None
-    tracked, generation, finalized, unreachable -- the GC head, None for objects without one
-    managed_dict, managed_weakrefs -- words of the pre-header, None where there is none
-    length          -- ob_size of var-sized objects (for int the number of digits), else None
+    gc              -- it takes part in cyclic collection; None when a function of its type decides, which is not called
+    tracked, generation, finalized, unreachable -- the GC head, None for objects without one; generation 3 is the
+                       permanent one of gc.freeze(); unreachable: a collection under way has found it to be garbage
+    managed_dict, managed_weakrefs -- addresses in the pre-header (0 while unused), None where there is none; in 3.12
+                       managed_dict may point to values instead of a dict: `fields` says which
+    length          -- ob_size of var-sized objects (for int the number of digits, for a type its slots'
+                       members), else None
     fields          -- each field with offset, raw value and meaning; `memory` are the bytes from `start` on
     """
 
@@ -40,8 +45,8 @@ class ObjectHeader(Model):
     type_name: str
     type_address: int
     refcount: int
-    call_holds: int
-    getrefcount: int
+    call_holds: int | None
+    getrefcount: int | None
     getrefcount_note: str
     immortal: bool
     deferred: bool | None
@@ -50,7 +55,7 @@ class ObjectHeader(Model):
     shared_refcount: int | None
     owner_thread: int | None
     flags: int | None
-    gc: bool
+    gc: bool | None
     tracked: bool | None
     generation: int | None
     generation_reason: str | None

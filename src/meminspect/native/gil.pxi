@@ -34,7 +34,7 @@ def gil_capture(pid_t pid=0):
     """Every GIL of this process, or of another of the same build.
 
     {"free_threaded", "pid", "interval_s", "names": {ident: thread name} of this process, "reason", "gils": [{
-    "interpreters": ids, "tstate_switches", "locked", "interval_s", "enabled": None where it cannot be off,
+    "own": the measured interpreter runs under it, "interpreters": ids, "tstate_switches", "locked", "interval_s", "enabled": None where it cannot be off,
     "holder_ident", "holder_native_id", "holder_unknown"}, ...]}. When the layout could not be verified `gils` is empty,
     `reason` says so and `interval_s` is all that is known.
     """
@@ -43,6 +43,7 @@ def gil_capture(pid_t pid=0):
     cdef const mi_layout *layout = NULL
     cdef size_t count = 0, size = MOST_GILS * sizeof(mi_gil)
     cdef mi_gil *gils
+    cdef uintptr_t own
     cdef mi_error error
     cdef list found = []
     raw = {"free_threaded": bool(MI_FREE_THREADED), "pid": pid or getpid(), "interval_s": None if pid else interval(),
@@ -64,6 +65,7 @@ def gil_capture(pid_t pid=0):
         raise MemoryError("no room for the GILs")
     try:
         check(runtime_of(&runtime, &target, layout))
+        own = measured_gil(&runtime, pid)
         if pid:
             with nogil:
                 error = mi_gil_read(&runtime, gils, MOST_GILS, &count)
@@ -74,17 +76,17 @@ def gil_capture(pid_t pid=0):
         else:
             check(error)
         for i in range(count):
-            found.append(gil_to_dict(&gils[i]))
+            found.append(gil_to_dict(&gils[i], gils[i].address == own))
     finally:
         mi_os_free(gils, size)
         mi_target_close(&target)
     return raw
 
 
-cdef dict gil_to_dict(const mi_gil *gil):
+cdef dict gil_to_dict(const mi_gil *gil, bint own):
     cdef uint32_t listed = min(gil.sharer_count, <uint32_t>MI_GIL_SHARERS)
     return {
-        "interpreters": [gil.sharers[i] for i in range(listed)], "tstate_switches": gil.switch_number,
+        "own": own, "interpreters": [gil.sharers[i] for i in range(listed)], "tstate_switches": gil.switch_number,
         "locked": bool(gil.locked), "interval_s": gil.interval_us / 1e6,
         "enabled": None if gil.enabled == MI_ABSENT else bool(gil.enabled),
         "holder_ident": gil.holder_ident if gil.holder else None,
@@ -98,14 +100,14 @@ cdef object interval():
     return None if function is None else function()
 
 
-cdef uintptr_t own_gil() except? 0:
-    """The address of the GIL that this thread's interpreter runs under."""
-    cdef mi_target target
-    cdef mi_runtime runtime
+cdef uintptr_t measured_gil(const mi_runtime *runtime, pid_t pid) except? 0:
+    """The address of the GIL of this thread's interpreter, or of another process' main interpreter."""
     cdef mi_interpreter interpreter
-    target_without_map(&target)
-    check(runtime_of(&runtime, &target, the_layout()))
-    check(mi_runtime_interpreter_at(&runtime, <uintptr_t>PyInterpreterState_Get(), &interpreter))
+    cdef uintptr_t address = <uintptr_t>PyInterpreterState_Get()
+    if pid:
+        check(mi_target_word(runtime.target, runtime.address + (<const mi_gc_layout *>runtime.layout).runtime_main,
+                             &address))
+    check(mi_runtime_interpreter_at(runtime, address, &interpreter))
     return interpreter.gil
 
 
@@ -118,11 +120,14 @@ def gil_sleep(double seconds):
     cdef mi_target target
     cdef mi_gil before, after
     cdef const mi_layout *layout = the_layout()
-    cdef uintptr_t address = own_gil()
+    cdef mi_runtime runtime
+    cdef uintptr_t address
     cdef uint64_t begin = mi_os_now_ns(), now = begin, end = begin + <uint64_t>(seconds * 1e9), switches = 0
     cdef timespec span
     cdef mi_error error = MI_OK
     target_without_map(&target)
+    check(runtime_of(&runtime, &target, layout))
+    address = measured_gil(&runtime, 0)
     while now < end and error == MI_OK:
         span.tv_sec = (end - now) // 1000000000
         span.tv_nsec = (end - now) % 1000000000
