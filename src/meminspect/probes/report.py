@@ -87,7 +87,11 @@ def section(name: str, raw: Raw, missing: dict[str, str]) -> Any:
     if isinstance(value, Mapping) and "error" in value:
         missing[name] = str(value.get("reason") or value["error"])
         return None
-    make: Callable[[Any], Any] = import_module(f"{__package__}.{module}").build
+    try:
+        make: Callable[[Any], Any] = import_module(f"{__package__}.{module}").build
+    except ModuleNotFoundError:
+        missing[name] = "this build of meminspect cannot read its capture"
+        return None
     made = make(value)
     return (made,) if name == "gil" and isinstance(made, GilCounters) else made
 
