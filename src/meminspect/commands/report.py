@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +30,7 @@ class ReportCommand(Command):
         ("meminspect report", "the interpreter in front of you"),
         ("meminspect report -o page.txt script.py --its own -o ptions", "a script, with its arguments"),
         ("meminspect report --json -o report.json -m pytest tests", "a module, as JSON"),
+        ("meminspect report --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect report --json --every 10 -o reports.jsonl server.py", "a report every ten seconds, one a line"),
     )
     takes_program = True
@@ -41,20 +41,30 @@ class ReportCommand(Command):
             click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
             click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too; left out, a report can be shared."),
+            click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process; nothing in it is stopped."),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
         program: Program | None = options["program"]
+        pid: int | None = options["pid"]
         if program is not None:
+            if pid is not None:
+                raise UsageError("--pid is about a process that runs already: name no program with it")
             return run_program(program, options)
         if options["every"] is not None:
             raise UsageError("--every needs a program to run")
-        from meminspect.probes.raw import take
-
         page = Page(options, program=None)
         try:
-            page.write(take(), hooked_by=None, note=None)
+            if pid is not None:
+                from meminspect.probes import remote
+
+                raw, context = remote.take(pid)
+            else:
+                from meminspect.probes.raw import take
+
+                raw, context = take(), {}
+            page.write(raw, **context)
             page.output.close()
         except BaseException:
             page.output.discard()
@@ -73,15 +83,15 @@ class Page:
         self.output = open_output(options["output"], beside_program=program is not None, append=self.one_line)
         self.color = self.output.color(not options["no_color"])
 
-    def write(self, raw: Mapping[str, Any], **how: str | None) -> None:
-        """Builds and writes one report; `how` is `hooked_by` and `note`. OutputError when it cannot be written."""
+    def write(self, raw: Mapping[str, Any], **how: Any) -> None:
+        """Builds and writes one report; `how` is context for its build. OutputError when it cannot be written."""
         from meminspect.probes.report import build
 
         context: dict[str, Any] = dict(how)
         if self.program is not None:
             context |= {"program": self.program.name, "alive": False}
         if self.with_argv:
-            context["argv"] = self.program.operands() if self.program else sys.orig_argv
+            context["with_argv"] = True
         report = build(raw, context)
         self.output.write(self.render(report))
 

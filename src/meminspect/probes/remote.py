@@ -1,0 +1,161 @@
+"""The captures of another process that runs the same build of Python, read from outside.
+
+Its memory is read with process_vm_readv and its /proc folder; it is not stopped, and nothing is written in it. So what
+is read may change while it is read: a capture reads what changed again, and says so where that did not help.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import _native
+from ..errors import MeminspectError
+
+STARTTIME = 19  # of /proc/PID/stat, behind the command's closing parenthesis (proc(5), field 22)
+PYTHON_FILE = re.compile(r"(lib)?python[0-9.]*[a-z]*(\.so[0-9.]*)?( \(deleted\))?$")
+RUNTIME_SYMBOL = b"\0_PyRuntime\0"  # as it stands in the string table of a file that holds an interpreter
+CAPTURES = ("heap", "gc", "gil", "process", "memory")  # the order of native/raw.pxi
+
+
+class RemoteError(MeminspectError):
+    """The other process cannot be reported on; the text says which of the checks failed, and what to do."""
+
+
+def take(pid: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The raw captures of another process, and the context for `probes.report.build`.
+
+    Raises RemoteError, in this order: no such process; not permitted; not a Python; another build of Python; no
+    interpreter runs in it; it ended while it was read.
+    """
+    born = _birth(pid)
+    _check_build(pid)
+    _check_memory(pid)
+    raw: dict[str, Any] = {"own_blocks": None, "python": _native.python_capture()}
+    for section in CAPTURES:
+        raw[section] = _capture(section, pid)
+    if _birth_or_none(pid) != born:
+        raise RemoteError(f"process {pid} ended while it was read")
+    executable = _link(pid)
+    raw["python"]["executable"] = executable
+    return raw, {"pid": pid, "executable": executable, "note": "read from outside while it ran on"}
+
+
+def _capture(section: str, pid: int) -> Any:
+    capture = getattr(_native, f"{section}_capture", None)
+    if capture is None:
+        return {"error": "absent", "reason": "this build of meminspect has no capture of it"}
+    try:
+        return capture(pid=pid)
+    except Exception as error:
+        return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
+
+
+def _birth(pid: int) -> int:
+    """When the process started, in clock ticks since boot: with the pid it names a process for good."""
+    if pid == os.getpid():
+        raise RemoteError("this is the process that reads; leave --pid out")
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes() if pid > 0 else None
+    except (FileNotFoundError, ProcessLookupError):
+        text = None
+    except PermissionError:
+        raise RemoteError(f"not permitted to see process {pid}: {_owner(pid)}") from None
+    if text is None:
+        raise RemoteError(f"there is no process {pid}")
+    fields = text.rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
+        raise RemoteError(f"process {pid} has ended: its parent has not collected it yet")
+    return int(fields[STARTTIME])
+
+
+def _birth_or_none(pid: int) -> int | None:
+    try:
+        return _birth(pid)
+    except RemoteError:
+        return None
+
+
+def _check_build(pid: int) -> None:
+    """It has mapped the very file that this interpreter's state lies in."""
+    try:
+        runtime = _native.remote_runtime(pid)
+    except _native.NativeError as error:
+        if error.code == "gone" and _birth_or_none(pid) is not None:  # it lives and has mapped nothing
+            raise RemoteError(f"process {pid} is not a Python: it is a thread of the kernel") from None
+        raise _worded(error, pid) from None
+    if runtime is not None:
+        return
+    ours = next(iter(_python_files("self")), _link("self"))
+    theirs = next(iter(_python_files(str(pid))), None)
+    if theirs is None:
+        raise RemoteError(f"process {pid} is not a Python: it runs {_link(pid) or 'an unknown program'}")
+    if theirs == ours:
+        theirs += ", another file of that name (replaced since it started, or in a container)"
+    raise RemoteError(f"process {pid} runs another build of Python: {theirs}; this is {ours}")
+
+
+def _check_memory(pid: int) -> None:
+    try:
+        _native.remote_verify(pid)
+    except _native.NativeError as error:
+        if error.code in ("layout", "unmapped", "torn"):
+            raise RemoteError(f"no interpreter runs in process {pid}: it has not started, or is being torn down") from None
+        raise _worded(error, pid) from None
+
+
+def _worded(error: _native.NativeError, pid: int) -> RemoteError:
+    if error.code == "gone":
+        return RemoteError(f"process {pid} ended while it was read")
+    if error.code == "permission":
+        return RemoteError(f"not permitted to read process {pid}: {_owner(pid)}")
+    return RemoteError(f"process {pid} cannot be read: {error}")
+
+
+def _owner(pid: int) -> str:
+    """Why the kernel refuses (ptrace(2), 'Ptrace access mode checking'), as far as it can be told from outside."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return "/proc hides it (hidepid); try as its owner, or as root"
+    found = re.search(r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", status, re.MULTILINE)
+    owners = {int(user) for user in found.groups()} if found else set()
+    if owners and owners != {os.geteuid()}:
+        return f"it belongs to user {min(owners)}, this is user {os.geteuid()}; run this as its owner, or as root"
+    try:
+        scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
+    except (OSError, ValueError):
+        scope = 0
+    if scope:
+        return f"Yama forbids it (kernel.yama.ptrace_scope is {scope}); run this as root, or set it to 0"
+    if os.geteuid() == 0:
+        return "it has capabilities that this process lacks, or a seccomp filter is in the way"
+    return "it is not dumpable, has capabilities, or a seccomp filter is in the way; try as root"
+
+
+def _python_files(pid: str) -> Iterator[str]:
+    """Files that it has mapped and that hold an interpreter, by their names; else its executable when it holds one."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape")
+    except OSError:
+        return
+    paths = dict.fromkeys(line.split(maxsplit=5)[5] for line in maps.splitlines() if len(line.split(maxsplit=5)) == 6)
+    libraries = [path for path in paths if PYTHON_FILE.match(os.path.basename(path))]
+    yield from sorted(libraries, key=lambda path: ".so" not in path)  # a shared libpython before its executable
+    try:
+        with open(f"/proc/{pid}/exe", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(RUNTIME_SYMBOL) >= 0:
+                yield _link(pid) or "its executable"
+    except (OSError, ValueError):
+        return
+
+
+def _link(pid: int | str) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return None
