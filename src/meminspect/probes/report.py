@@ -49,7 +49,7 @@ def build(raw: Raw, context: Raw | None = None) -> Report:
     """A report of the captures that `probes.raw.take` returned.
 
     `context` is what the process that shows knows better than the one that was measured, all of it optional: `pid`,
-    `program` (a name), `with_argv` (True: the command line is kept), `hooked_by`, `note`, `alive` (False: psutil is
+    `program` (a name), `argv` (only when it was asked for), `hooked_by`, `note`, `alive` (False: psutil is
     not asked), and `python`, a dict of PythonInfo's fields for an interpreter other than this one.
     """
     context = context or {}
@@ -137,11 +137,10 @@ def process_info(raw: Raw, context: Raw, memory: MemoryBreakdown | None) -> Proc
         known = process.facts(pid)
     else:
         known = {"reason": process.GONE}
-    argv = tuple(process.command_line(capture)) if context.get("with_argv") and capture else None
     return ProcessInfo(
         pid=pid,
         program=context.get("program") or known.get("program") or "unknown",
-        argv=argv,
+        argv=tuple(context["argv"]) if context.get("argv") is not None else None,
         started_s=known.get("started_s"),
         taken_s=known.get("taken_s") or process.now(),
         threads=known.get("threads"),
