@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from meminspect.analysis.findings import find
@@ -73,6 +74,7 @@ def heap_of(arenas_pools: list[list[tuple[int, int]]]) -> HeapMap:
     )
 
 
+@cache
 def scattered_heap(arenas: int = 815) -> HeapMap:
     """One survivor of 208 bytes in most pools of nearly every arena, and a handful of full arenas."""
     sparse = [[(208, 1)] * 49 for _ in range(arenas - 5)]
@@ -218,6 +220,7 @@ def report_of(heap: HeapMap | None, memory: MemoryBreakdown | None, **changes: A
     return replace(whole, findings=find(whole))
 
 
+@cache
 def bare_report() -> Report:
     """A small process that holds nothing back."""
     heap = heap_of([[(48, 330)] * 30 + [(64, 250)] * 20 + [(512, 31)] * 12, [(80, 200)] * 40])
@@ -233,6 +236,7 @@ def bare_report() -> Report:
     return report_of(heap, memory_of(tree))
 
 
+@cache
 def scattered_report() -> Report:
     """The case of 99 % freed: free memory that pymalloc cannot give back."""
     heap = scattered_heap()

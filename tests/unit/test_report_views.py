@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -31,6 +32,7 @@ from meminspect.views import report_json, report_text
 EVIL = "\x1b]0;owned\x07[red]x[/red]\u202e\ud800\nnext"
 
 
+@cache
 def evil_report() -> Report:
     heap = heap_of([[(64, 255)] * 63])
     tree = tree_of(heap, {EVIL: {EVIL * 40: 3 * MIB}})
@@ -49,6 +51,7 @@ def empty_report() -> Report:
     return build({}, {"pid": 1, "alive": False})
 
 
+@cache
 def big_report() -> Report:
     heap = scattered_heap(9_000)
     tree = tree_of(heap, {"libraries and files": {f"lib{n}.so": 4096 * (n + 1) for n in range(3000)}})

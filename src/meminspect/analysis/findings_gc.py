@@ -112,10 +112,11 @@ def gil_busy(report: Report) -> Weighed | None:
 def gil_interval(report: Report) -> Weighed | None:
     """A switch interval that was changed from the default of 5 ms."""
     for item in report.gil or ():
-        if item.enabled and not DEFAULT_INTERVAL / 10 < item.switch_interval_s < DEFAULT_INTERVAL * 10:
-            text = f"The switch interval is {seconds(item.switch_interval_s)}; CPython's default is 5 ms."
+        interval = item.switch_interval_s
+        if item.enabled and interval is not None and not DEFAULT_INTERVAL / 10 < interval < DEFAULT_INTERVAL * 10:
+            text = f"The switch interval is {seconds(interval)}; CPython's default is 5 ms."
             attempt = "sys.setswitchinterval(0.005), unless it was measured to help: `meminspect demo switch-interval`."
-            figures: Figures = {"switch_interval_s": item.switch_interval_s}
+            figures: Figures = {"switch_interval_s": interval}
             return Weighed(Finding("gil_interval", text, figures, attempt, "gil"))
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..models.report import Finding, Fragmentation, Keeper, Report
+from .fragmentation import is_mimalloc
 from .tree import pymalloc_part
 from .weigh import Weighed, notable, of_rss
 from .words import count, percent, size
@@ -44,7 +45,6 @@ def scattered(report: Report) -> Weighed | None:
         "arenas": fragments.arenas,
         "arenas_kept": fragments.arenas_kept,
         "arenas_sparse": fragments.arenas_sparse,
-        "arenas_minimum": fragments.arenas_minimum,
         "sparse_blocks": fragments.sparse_blocks,
         "sparse_free_bytes": fragments.sparse_free_bytes,
     }
@@ -60,10 +60,11 @@ def scattered(report: Report) -> Weighed | None:
         )
         attempt = TRY_SCATTERED
     else:
-        text = (
-            f"{held}: its live blocks would fit in {count(fragments.arenas_minimum, arenas)} and are spread over "
-            f"{fragments.arenas_kept:,}; new objects use the free blocks, other memory cannot."
-        )
+        spread = f"its live blocks are spread over {count(fragments.arenas_kept, arenas)}"
+        if fragments.arenas_minimum is not None:
+            spread += f" and would fit in {fragments.arenas_minimum:,}"
+            figures["arenas_minimum"] = fragments.arenas_minimum
+        text = f"{held}: {spread}; new objects use the free blocks, other memory cannot."
         attempt = (
             "Nothing, if as many objects will be made again. Else look at the size-class table for the class with most "
             "free blocks, and do what made them in a child process, or keep the data in arrays."
@@ -88,7 +89,7 @@ def _fill(fragments: Fragmentation) -> float:
 def free_pools(report: Report) -> Weighed | None:
     """Whole free pools inside arenas that live blocks keep."""
     heap = report.pymalloc
-    if heap is None or report.fragmentation is None:
+    if heap is None or is_mimalloc(heap):
         return None
     kept = [arena for arena in heap.arenas if arena.used_blocks]
     pools = sum(arena.pools_free for arena in kept)

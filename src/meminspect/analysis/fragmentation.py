@@ -57,13 +57,23 @@ def fragmentation(heap: HeapMap) -> Fragmentation:
     )
 
 
+def is_mimalloc(heap: HeapMap) -> bool:
+    """Whether arenas are mimalloc's segments: then pools are pages and spans of many sizes."""
+    return heap.allocator.startswith("mimalloc")
+
+
 def free_pools_bytes(heap: HeapMap, arena: Arena) -> int:
-    """Bytes of an arena in pools that hold no block; never used ones are left out: they may not be resident."""
-    return arena.pools_free * heap.pool_size
+    """Bytes of an arena in pools that hold no block; never used ones are left out: they may not be resident.
+
+    0 for mimalloc, whose free spans have no size of their own in the map.
+    """
+    return 0 if is_mimalloc(heap) else arena.pools_free * heap.pool_size
 
 
-def _minimum(heap: HeapMap) -> int:
+def _minimum(heap: HeapMap) -> int | None:
     """Arenas needed if every pool were full: pools per class from the pools that there are (used + free per pool)."""
+    if is_mimalloc(heap):
+        return None
     pools = 0
     for item in heap.size_classes:
         if item.used and item.pools:

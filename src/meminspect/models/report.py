@@ -101,7 +101,8 @@ class Fragmentation(Model):
 
     fragmentation   -- 1 - bytes in live blocks / bytes of blocks in used pools, over all size classes; None without any
     arenas_kept     -- arenas with at least one live block: pymalloc gives an arena back only when it has none
-    arenas_minimum  -- arenas that the live blocks would fill if each size class were packed without a gap
+    arenas_minimum  -- arenas that the live blocks would fill if each size class were packed without a gap; None for
+                       mimalloc, whose pages differ in size
     arenas_sparse   -- kept arenas of which live blocks fill less than `sparse_below`
     sparse_blocks, sparse_used_bytes, sparse_free_bytes -- in these: live blocks, their bytes, free blocks and pools
     arenas_examined -- sparse arenas whose pools were looked at for `keepers` (there is a limit)
@@ -111,7 +112,7 @@ class Fragmentation(Model):
     fragmentation: float | None
     arenas: int
     arenas_kept: int
-    arenas_minimum: int
+    arenas_minimum: int | None
     arenas_sparse: int
     sparse_below: float
     sparse_blocks: int

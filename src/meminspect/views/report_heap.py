@@ -126,9 +126,10 @@ def fragmentation(page: Page, report: Report) -> None:
     noun = words(heap)[0]
     text = (
         f"Fragmentation: {percent(fragments.fragmentation)} of the bytes of blocks are free. Live blocks lie in "
-        f"{fragments.arenas_kept:,} of {count(fragments.arenas, noun)}; packed by size class they would fill "
-        f"{fragments.arenas_minimum:,}."
+        f"{fragments.arenas_kept:,} of {count(fragments.arenas, noun)}"
     )
+    packed = fragments.arenas_minimum
+    text += f"; packed by size class they would fill {packed:,}." if packed is not None else "."
     page.line()
     page.indented((text, ""))
     if fragments.keepers and fragments.arenas_sparse > 1:

@@ -145,7 +145,10 @@ def gil_sentence(item: GilCounters, *, alone: bool) -> str:
         holder = f", held by {item.holder_name or 'a thread'} (native id {item.holder_native_id})"
     elif item.locked is not None:
         holder = ", held by a thread that is not known" if item.locked else ", free at that moment"
-    return f"{owners}{switches}{holder}; a thread that waits asks for it after {seconds(item.switch_interval_s)}."
+    wait = ""
+    if item.switch_interval_s is not None:
+        wait = f"; a thread that waits asks for it after {seconds(item.switch_interval_s)}"
+    return f"{owners}{switches}{holder}{wait}."
 
 
 def figure(value: int | None) -> str:
