@@ -203,11 +203,13 @@ def text_of(path: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="leave the reports and the server's log there")
+    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="a new folder: the reports and the server's log stay there")
     arguments = parser.parse_args()
+    if arguments.keep and arguments.keep.exists():
+        parser.error(f"{arguments.keep} exists already")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = arguments.keep or Path(temporary, "server")
+        folder.mkdir(parents=True)
         try:
             run(folder, lambda line: print(line, flush=True))
         except Failed as failure:

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, driven line by line: what they print is the signal to go on, no time is guessed."""
+"""Programs in processes of their own, driven line by line: what they print says when to go on, no time is guessed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Program:
         return self.folder / f"report-{pid or self.pid}.json"
 
     def report(self, partial: bool | None = None, pid: int | None = None, after_s: float = 0.0) -> dict[str, Any]:
-        """The report of the process (or of a child of its), when it is there; a partial or a whole one, if that matters."""
+        """The report of the process (or of a child of its), when it is there; a partial or a whole one."""
 
         def there() -> dict[str, Any] | None:
             try:

@@ -18,7 +18,7 @@ from meminspect.views import report_json
 
 # written for each report by csrc/partial_report.c
 _CHANGING = ("pid", "taken_s", "threads", "open_files")
-_NEEDS_GIL = ("user_s", "system_s")
+_PASSING = ("user_s", "system_s")  # as of a moment, and left out of it
 _WAITING = {"error": "waiting", "reason": "waiting for the GIL"}
 
 
@@ -35,11 +35,11 @@ def heads() -> tuple[bytes, bytes]:
 
     Of the document, and of its `process`; the core writes the rest of the partial report itself.
     """
-    raw = {name: _WAITING for name in ("heap", "gc", "gil", "memory")}
+    raw: dict[str, Any] = dict.fromkeys(("heap", "gc", "gil", "memory"), _WAITING)
     known = _document({**raw, "python": _native.python_capture(), "process": _native.process_capture()})
-    whole = {name: known[name] for name in ("schema", "meminspect", "python")} | {"findings": []}
+    whole = {"schema": known["schema"], "meminspect": known["meminspect"], "python": known["python"], "findings": []}
     process = {name: value for name, value in known["process"].items() if name not in _CHANGING}
-    process |= {name: None for name in _NEEDS_GIL if name in process}
+    process |= dict.fromkeys(_PASSING)
     return _text(whole)[1:-1], _text(process)[1:-1]
 
 

@@ -59,7 +59,7 @@ def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> 
     pieces = os.fsencode(template).replace(b"{pid}", b"\0")
     refused = _native.signal_install(number, pieces, *full_report.heads(), full_report.document)
     if refused is not None:
-        raise ValueError(f"{_name(number)} {_REFUSED[refused]}; real-time signals are free in most servers: try SIGRTMIN+5")
+        raise ValueError(f"{_name(number)} {_REFUSED[refused]}; most servers leave real-time signals free: SIGRTMIN+5")
     _asked = wanted
     if not _hooked:
         _hooked = True

@@ -104,7 +104,8 @@ def _check_memory(pid: int) -> None:
         _native.remote_verify(pid)
     except _native.NativeError as error:
         if error.code in ("layout", "unmapped", "torn"):
-            raise RemoteError(f"no interpreter runs in process {pid}: it has not started, or is being torn down") from None
+            text = f"no interpreter runs in process {pid}: it has not started, or is being torn down"
+            raise RemoteError(text) from None
         raise _worded(error, pid) from None
 
 
