@@ -81,45 +81,48 @@ static int may_hold_segments(const mi_mapping *mapping) {
 }
 
 /* A segment starts at a multiple of its alignment inside a private mapping, and its pages are at least a slice. */
-static mi_error capacities_choose(mi_mimalloc_walk *walk) {
-    mi_maps maps;
-    mi_error error = mi_os_maps(0, &maps);
-    if (error) return error;
+static mi_error tables_make(mi_mimalloc_walk *walk, const mi_maps *maps, size_t owners) {
     size_t segments = SPARE, align = (size_t)walk->layout->mimalloc_segment_align;
-    for (size_t i = 0; i < maps.count; i++)
-        if (may_hold_segments(&maps.items[i])) segments += (maps.items[i].end - maps.items[i].start) / align + 1;
-    mi_os_maps_free(&maps);
+    for (size_t i = 0; i < maps->count; i++)
+        if (may_hold_segments(&maps->items[i])) segments += (maps->items[i].end - maps->items[i].start) / align + 1;
+    walk->owner_capacity = owners;
     walk->segment_capacity = segments;
     walk->page_capacity = segments * (align / (size_t)walk->layout->mimalloc_slice_size);
     walk->slot_count = 64;
     while (walk->slot_count < 2 * segments) walk->slot_count *= 2;
-    return MI_OK;
+    walk->owners = mi_os_alloc(owners * sizeof *walk->owners);
+    walk->noted = mi_os_alloc(owners * sizeof *walk->noted);
+    walk->segments = mi_os_alloc(walk->segment_capacity * sizeof *walk->segments);
+    walk->pages = mi_os_alloc(walk->page_capacity * sizeof *walk->pages);
+    walk->slots = mi_os_alloc(walk->slot_count * sizeof *walk->slots);
+    walk->scratch = mi_os_alloc(MI_MIMALLOC_SCRATCH);
+    if (walk->owners && walk->noted && walk->segments && walk->pages && walk->slots && walk->scratch) return MI_OK;
+    mi_mimalloc_close(walk);
+    return MI_E_MEMORY;
+}
+
+static mi_error layout_fits(const mi_layout *layout) {
+    if (layout->thread_mimalloc == MI_ABSENT) return MI_E_ABSENT;
+    return layout->mimalloc_encoded || layout->mimalloc_heap_count != MI_MIMALLOC_TAGS ? MI_E_LAYOUT : MI_OK;
 }
 
 mi_error mi_mimalloc_open(mi_mimalloc_walk *walk, const mi_layout *layout, uintptr_t interpreter) {
     memset(walk, 0, sizeof *walk);
-    if (layout->thread_mimalloc == MI_ABSENT) return MI_E_ABSENT;
-    if (layout->mimalloc_encoded || layout->mimalloc_heap_count != MI_MIMALLOC_TAGS) return MI_E_LAYOUT;
     walk->layout = layout;
     walk->interpreter = interpreter;
-    mi_target target = {.kind = MI_TARGET_SELF}; /* reads only: no map is needed */
-    mi_error error = capacities_choose(walk);
+    mi_error error = layout_fits(layout);
     if (error) return error;
-    walk->owner_capacity = threads_count(walk, &target) + SPARE;
-    walk->owners = mi_os_alloc(walk->owner_capacity * sizeof *walk->owners);
-    walk->noted = mi_os_alloc(walk->owner_capacity * sizeof *walk->noted);
-    walk->segments = mi_os_alloc(walk->segment_capacity * sizeof *walk->segments);
-    walk->pages = mi_os_alloc(walk->page_capacity * sizeof *walk->pages);
-    walk->slots = mi_os_alloc(walk->slot_count * sizeof *walk->slots);
-    if (!walk->owners || !walk->noted || !walk->segments || !walk->pages || !walk->slots) {
-        mi_mimalloc_close(walk);
-        return MI_E_MEMORY;
-    }
+    mi_target target;
+    error = mi_target_open(&target, MI_TARGET_SELF, 0);
+    if (!error) error = tables_make(walk, &target.maps, threads_count(walk, &target) + SPARE);
     /* threads come and go while the list is read: what does not match inside the stop is not used */
-    owners_list(walk, &target, 0);
-    memcpy(walk->noted, walk->owners, walk->owner_count * sizeof *walk->noted);
-    walk->noted_count = walk->owner_count;
-    return MI_OK;
+    if (!error) {
+        owners_list(walk, &target, 0);
+        memcpy(walk->noted, walk->owners, walk->owner_count * sizeof *walk->noted);
+        walk->noted_count = walk->owner_count;
+    }
+    mi_target_close(&target);
+    return error;
 }
 
 void mi_mimalloc_close(mi_mimalloc_walk *walk) {
@@ -128,6 +131,7 @@ void mi_mimalloc_close(mi_mimalloc_walk *walk) {
     mi_os_free(walk->segments, walk->segment_capacity * sizeof *walk->segments);
     mi_os_free(walk->pages, walk->page_capacity * sizeof *walk->pages);
     mi_os_free(walk->slots, walk->slot_count * sizeof *walk->slots);
+    mi_os_free(walk->scratch, walk->scratch ? MI_MIMALLOC_SCRATCH : 0);
     memset(walk, 0, sizeof *walk);
 }
 
@@ -354,26 +358,68 @@ mi_error mi_mimalloc_walk_world(mi_mimalloc_walk *walk, uint64_t max_pause_ns, m
     return error;
 }
 
-mi_error mi_mimalloc_find_others(mi_mimalloc_walk *walk) {
-    mi_target target;
+/* Asks every place where a segment may begin and that is not known yet. */
+static mi_error places_ask(mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_resident resident,
+                           void *context) {
     uintptr_t align = (uintptr_t)walk->layout->mimalloc_segment_align;
-    mi_error error = walk->cookie ? mi_target_open(&target, MI_TARGET_COPY, 0) : MI_E_LAYOUT;
-    if (error) return error;
-    walk->deadline_ns = UINT64_MAX; /* nobody waits for it */
-    for (size_t i = 0; error != MI_E_LIMIT && i < target.maps.count; i++) {
-        const mi_mapping *mapping = &target.maps.items[i];
+    mi_error error = MI_OK;
+    for (size_t i = 0; error != MI_E_LIMIT && i < target->maps.count; i++) {
+        const mi_mapping *mapping = &target->maps.items[i];
         if (!may_hold_segments(mapping)) continue;
         uintptr_t address = (mapping->start + align - 1) & ~(align - 1);
         for (; error != MI_E_LIMIT && address >= mapping->start && address < mapping->end; address += align) {
             mi_segment_head head;
-            if (*slot_of(walk, address) || mi_segment_head_read(walk->layout, &target, address, walk->cookie, &head) ||
+            if (*slot_of(walk, address) || (resident && !resident(context, address)) ||
+                mi_segment_head_read(walk->layout, target, address, walk->cookie, &head) ||
                 !head.used) /* given back: its header stays until the memory is used anew */
                 continue;
-            error = segment_add(walk, &target, address, MI_OWNER_OTHER, &head);
+            error = segment_add(walk, target, address, MI_OWNER_OTHER, &head);
         }
     }
-    mi_target_close(&target);
     return error == MI_E_LIMIT ? error : MI_OK; /* what is torn changed while it was read */
+}
+
+mi_error mi_mimalloc_find_others(mi_mimalloc_walk *walk) {
+    mi_target target;
+    mi_error error = walk->cookie ? mi_target_open(&target, MI_TARGET_COPY, 0) : MI_E_LAYOUT;
+    if (error) return error;
+    walk->deadline_ns = UINT64_MAX; /* nobody waits for it */
+    error = places_ask(walk, &target, NULL, NULL);
+    mi_target_close(&target);
+    return error;
+}
+
+mi_error mi_mimalloc_scan(mi_mimalloc_walk *walk, const mi_layout *layout, const mi_target *target, uintptr_t cookie,
+                          mi_mimalloc_resident resident, void *context) {
+    memset(walk, 0, sizeof *walk);
+    walk->layout = layout;
+    walk->cookie = cookie;
+    walk->deadline_ns = UINT64_MAX;
+    mi_error error = layout_fits(layout);
+    if (!error) error = tables_make(walk, &target->maps, 1);
+    return error ? error : places_ask(walk, target, resident, context);
+}
+
+mi_error mi_mimalloc_cookie_find(const mi_layout *layout, const mi_target *target, uintptr_t first_thread,
+                                 uintptr_t *cookie) {
+    mi_error error = layout_fits(layout);
+    uintptr_t thread = first_thread, align = (uintptr_t)layout->mimalloc_segment_align;
+    for (size_t threads = 0; !error && thread && threads < MAX_THREADS; threads++) {
+        uintptr_t heaps = thread + (uintptr_t)(layout->thread_mimalloc + layout->mimalloc_heaps);
+        for (int32_t queue = 0; queue < layout->mimalloc_heap_count * layout->mimalloc_bins; queue++) {
+            int32_t tag = queue / layout->mimalloc_bins, bin = queue % layout->mimalloc_bins;
+            uintptr_t page, at = heaps + (uintptr_t)(tag * layout->mimalloc_heap_size + layout->mimalloc_heap_queues +
+                                                     bin * layout->mimalloc_queue_size);
+            mi_segment_head head;
+            if (mi_target_word(target, at, &page) || !page ||
+                mi_segment_head_read(layout, target, page & ~(align - 1), 0, &head) || !head.used)
+                continue;
+            *cookie = head.cookie;
+            return MI_OK;
+        }
+        error = mi_target_word(target, thread + (uintptr_t)layout->thread_next, &thread);
+    }
+    return error ? error : MI_E_ABSENT;
 }
 
 /* ---- one address --------------------------------------------------------------------------------------------------- */
@@ -427,12 +473,13 @@ mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, ui
     return MI_OK;
 }
 
-mi_error mi_mimalloc_page_bitmap(const mi_target *target, const mi_mimalloc_page *page, uint64_t *bits) {
+mi_error mi_mimalloc_page_bitmap(const mi_mimalloc_walk *walk, const mi_target *target, const mi_mimalloc_page *page,
+                                 uint64_t *bits) {
     mi_view view;
     for (uint32_t word = 0; word < (page->capacity + 63) / 64; word++) bits[word] = ~0ull;
     if (page->capacity % 64) bits[page->capacity / 64] = (1ull << page->capacity % 64) - 1;
     if (!page->lists[0] && !page->lists[1] && !page->lists[2]) return MI_OK;
-    mi_error error = mi_segment_page_view(target, page, &view);
+    mi_error error = mi_segment_page_view(target, page, walk->scratch, &view);
     if (error) return error;
     for (int list = 0; list < 3; list++) {
         uint32_t length = 0;

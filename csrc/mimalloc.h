@@ -15,7 +15,10 @@
 #include "stop_the_world.h"
 #include "target.h"
 
-enum { MI_MIMALLOC_TAGS = 4 };
+enum {
+    MI_MIMALLOC_TAGS = 4,
+    MI_MIMALLOC_SCRATCH = 1 << 20 /* room for the blocks of any page that holds more than one */
+};
 
 /* One thread state of the interpreter that was walked. */
 typedef struct mi_mimalloc_owner {
@@ -41,6 +44,7 @@ typedef struct mi_mimalloc_segment {
     uint32_t first_page, page_count; /* its records, free spans included, in order of address */
     uint32_t used_pages;
     uint32_t huge;
+    uintptr_t reserve; /* where the reserve begins that it lies in, 0: none */
 } mi_mimalloc_segment;
 
 /* A page, or a span of free slices (block_size 0). */
@@ -68,6 +72,7 @@ typedef struct mi_mimalloc_walk {
     mi_mimalloc_owner *owners, *noted; /* noted: before the stop */
     mi_mimalloc_segment *segments;
     mi_mimalloc_page *pages;
+    void *scratch;
     uint32_t *slots; /* hash table over the segments, `slot_count` entries, a power of two */
     size_t owner_capacity, segment_capacity, page_capacity, slot_count;
     /* found */
@@ -93,6 +98,17 @@ mi_error mi_mimalloc_walk_world(mi_mimalloc_walk *walk, uint64_t max_pause_ns, m
 /* After it: what else bears the cookie, from copies, as it changes: nothing of it is exact. */
 mi_error mi_mimalloc_find_others(mi_mimalloc_walk *walk);
 
+/* Another way to all segments, of any target and without a stop: every place where a segment may begin is asked for the
+ * cookie, and those found are read as they change; no owner is told. `resident` (may be NULL) says of an address whether
+ * its page is worth reading. Makes the tables itself; mi_mimalloc_close gives them back. */
+typedef int (*mi_mimalloc_resident)(void *context, uintptr_t address);
+mi_error mi_mimalloc_scan(mi_mimalloc_walk *walk, const mi_layout *layout, const mi_target *target, uintptr_t cookie,
+                          mi_mimalloc_resident resident, void *context);
+/* The cookie of a target's segments, from the first heap with a page of an interpreter's thread states. MI_E_ABSENT when
+ * there is none. */
+mi_error mi_mimalloc_cookie_find(const mi_layout *layout, const mi_target *target, uintptr_t first_thread,
+                                 uintptr_t *cookie);
+
 /* The page that holds `address`, or NULL; free spans and segment headers are no pages. */
 const mi_mimalloc_page *mi_mimalloc_page_of(const mi_mimalloc_walk *walk, uintptr_t address);
 
@@ -107,6 +123,7 @@ mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, ui
 
 /* Clears the bit of each block that is free (bit 0 is the first block), sets that of each live one; `bits` has room for
  * page->capacity bits. Only of a page walked while the world is still stopped, or by copies as it changes. */
-mi_error mi_mimalloc_page_bitmap(const mi_target *target, const mi_mimalloc_page *page, uint64_t *bits);
+mi_error mi_mimalloc_page_bitmap(const mi_mimalloc_walk *walk, const mi_target *target, const mi_mimalloc_page *page,
+                                 uint64_t *bits);
 
 #endif

@@ -34,6 +34,10 @@ mi_error mi_segment_head_read(const mi_layout *layout, const mi_target *target, 
     head->info_slices = number(bytes + layout->mimalloc_segment_info_slices, 8);
     head->entries = number(bytes + layout->mimalloc_segment_entries, 8);
     head->kind = (uint32_t)number(bytes + layout->mimalloc_segment_kind, 4);
+    uint64_t block = number(bytes + layout->mimalloc_segment_block, 8);
+    if (number(bytes + layout->mimalloc_segment_memory_kind, 4) == (uint64_t)layout->mimalloc_in_reserve &&
+        block <= address / (uint64_t)layout->mimalloc_segment_align)
+        head->reserve = address - (uintptr_t)block * (uintptr_t)layout->mimalloc_segment_align;
     uint64_t slice = (uint64_t)layout->mimalloc_slice_size, most = (uint64_t)layout->mimalloc_segment_align / slice;
     if (!head->size || head->size % slice || !head->info_slices || head->info_slices > most || head->entries > most ||
         head->info_slices > head->entries || head->kind > SEGMENT_HUGE || head->address + head->size < head->address)
@@ -74,9 +78,15 @@ void mi_segment_page_fill(const mi_layout *layout, const mi_segment_head *head, 
                        offset + (uint64_t)page->reserved * page->block_size <= page->area_size;
 }
 
-mi_error mi_segment_page_view(const mi_target *target, const mi_mimalloc_page *page, mi_view *view) {
+mi_error mi_segment_page_view(const mi_target *target, const mi_mimalloc_page *page, void *scratch, mi_view *view) {
     uint64_t size = page->capacity ? (page->capacity - 1) * page->block_size + sizeof(uintptr_t) : 0;
-    return mi_target_view(target, page->first, (size_t)size, view);
+    if (target->kind == MI_TARGET_SELF || size > MI_MIMALLOC_SCRATCH)
+        return mi_target_view(target, page->first, (size_t)size, view);
+    memset(view, 0, sizeof *view);
+    view->address = page->first;
+    view->size = (size_t)size;
+    view->bytes = scratch;
+    return mi_target_read(target, page->first, scratch, (size_t)size);
 }
 
 /* The length of a free list; what leads out of the page, or in a circle, makes the page inconsistent. */
@@ -92,11 +102,11 @@ static uint32_t list_length(mi_mimalloc_page *page, const mi_view *view, uintptr
     return length;
 }
 
-static void lists_measure(const mi_target *target, mi_mimalloc_page *page) {
+static void lists_measure(const mi_target *target, mi_mimalloc_page *page, void *scratch) {
     mi_view view;
     if (!page->consistent) return;
     if (page->lists[0] || page->lists[1] || page->lists[2]) {
-        if (mi_segment_page_view(target, page, &view)) {
+        if (mi_segment_page_view(target, page, scratch, &view)) {
             page->consistent = 0;
             return;
         }
@@ -128,6 +138,7 @@ mi_error mi_segment_pages_read(mi_mimalloc_walk *walk, const mi_target *target, 
     segment->header_bytes = head->info_slices * slice;
     segment->purge_bytes = purge_bytes(layout, head, &view);
     segment->first_page = (uint32_t)walk->page_count;
+    segment->reserve = head->reserve;
     uint64_t index = head->info_slices;
     while (index < head->entries) {
         uintptr_t header = slices + index * stride;
@@ -151,7 +162,7 @@ mi_error mi_segment_pages_read(mi_mimalloc_walk *walk, const mi_target *target, 
         page.owner = segment->owner;
         if (page.block_size) {
             segment->used_pages++;
-            lists_measure(target, &page);
+            lists_measure(target, &page, walk->scratch);
         }
         if (walk->page_count == walk->page_capacity) {
             error = MI_E_LIMIT;

@@ -10,6 +10,7 @@
 typedef struct mi_segment_head {
     uintptr_t address, cookie, thread, next;
     uint64_t size, used, info_slices, entries;
+    uintptr_t reserve; /* where the reserve begins that it lies in, 0 when the kernel gave it by itself */
     uint32_t kind;
 } mi_segment_head;
 
@@ -23,8 +24,8 @@ mi_error mi_segment_pages_read(mi_mimalloc_walk *walk, const mi_target *target, 
 /* The numbers of the page whose header lies at `header` inside the view. */
 void mi_segment_page_fill(const mi_layout *layout, const mi_segment_head *head, const mi_view *view, uintptr_t header,
                           mi_mimalloc_page *page);
-/* A view of a page's blocks, as far as free lists can lead. */
-mi_error mi_segment_page_view(const mi_target *target, const mi_mimalloc_page *page, mi_view *view);
+/* A view of a page's blocks, as far as free lists can lead; a copy goes to `scratch` (MI_MIMALLOC_SCRATCH bytes). */
+mi_error mi_segment_page_view(const mi_target *target, const mi_mimalloc_page *page, void *scratch, mi_view *view);
 
 static inline uintptr_t mi_load_word(const mi_view *view, uintptr_t address) {
     return *(const uintptr_t *)mi_view_at(view, address);

@@ -28,7 +28,7 @@ ABANDONED, OTHER = -1, -2
 DETACHED = 0
 
 # the members of mi_mimalloc_segment, _page and _owner in their order
-SEGMENT = Struct("=5QiIIII4x")
+SEGMENT = Struct("=5QiIIII4xQ")
 PAGE = Struct("=8Q8Ii4B")
 OWNER = Struct("=4Qii4Q")
 
@@ -46,6 +46,7 @@ class Segment(NamedTuple):
     page_count: int
     used_pages: int
     huge: int
+    reserve: int
 
 
 class Page(NamedTuple):
