@@ -1,0 +1,230 @@
+"""`report --pid`: what is refused, in one line each, and that what is read is what the other process says of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Program
+
+from meminspect import _native
+from meminspect.probes import remote, report
+
+RUN = Callable[..., Program]
+
+TARGET = """
+import gc, sys
+gc.set_threshold(1234, 7, 5)
+sys.setswitchinterval(0.0123)
+print("ready", flush=True)
+for line in sys.stdin:
+    print(eval(line), flush=True)
+"""
+
+
+def take(pid: int) -> Any:
+    return report.build(*remote.take(pid))
+
+
+def refusal(pid: int) -> str:
+    with pytest.raises(remote.RemoteError) as caught:
+        remote.take(pid)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_it_reads_what_the_process_says_of_itself(run: RUN) -> None:
+    program = run(TARGET)
+    program.line()
+    page = take(program.pid)
+    assert page.process.pid == program.pid
+    assert page.gc is not None
+    program.say("gc.get_threshold()")
+    assert tuple(generation.threshold for generation in page.gc.generations)[:2] == eval(program.line())[:2]
+    assert page.gil is not None
+    assert page.gil[0].switch_interval_s == pytest.approx(0.0123)
+    assert program.end() == (0, "")
+
+
+def test_the_holder_of_the_gil_is_named(run: RUN) -> None:
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("this build runs without a GIL")
+    program = run("print('ready', flush=True)\nsum(range(10 ** 12))")
+    program.line()
+    gil = take(program.pid).gil
+    assert gil is not None
+    assert (gil[0].locked, gil[0].holder_native_id) == (True, program.pid)
+
+
+def test_nothing_traces_or_stops_it(run: RUN) -> None:
+    program = run(TARGET)
+    program.line()
+    take(program.pid)
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{program.pid}/status").read_text().splitlines())
+    assert fields["TracerPid"].strip() == "0"
+    assert fields["State"].split()[0] in "SR"
+    program.say("1 + 1")
+    assert program.line() == "2"
+
+
+def test_no_such_process() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert refusal(gone.pid) == f"there is no process {gone.pid}"
+    assert refusal(0) == "there is no process 0"
+    assert refusal(-1) == "there is no process -1"
+
+
+def test_a_zombie() -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        assert "has ended" in refusal(child)
+    finally:
+        os.waitpid(child, 0)
+
+
+def test_itself() -> None:
+    assert "leave --pid out" in refusal(os.getpid())
+
+
+def test_not_a_python() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        wait_for_exec(sleeper.pid, "sleep")
+        try:
+            assert refusal(sleeper.pid).startswith(f"process {sleeper.pid} is not a Python: it runs /")
+        finally:
+            sleeper.kill()
+
+
+def wait_for_exec(pid: int, name: str) -> None:
+    from conftest import wait_for
+
+    wait_for(lambda: Path(f"/proc/{pid}/comm").read_text().strip() == name, f"the start of {name}")
+
+
+def other_python() -> str | None:
+    """Another build of Python on this machine."""
+    ours = Path(os.readlink("/proc/self/exe")).resolve()
+    names = [f"/usr/bin/python3{minor}" for minor in ("", ".15", ".14", ".13", ".12", ".11")]
+    for path in [*names, shutil.which("python3.11"), shutil.which("python3.12"), shutil.which("python3.13")]:
+        if path is None or not os.path.exists(path) or Path(path).resolve() == ours:
+            continue
+        version = subprocess.run([path, "-c", "import sys; print(sys.hexversion)"], capture_output=True, text=True)
+        if version.returncode == 0 and int(version.stdout) != sys.hexversion:
+            return path
+    return None
+
+
+def test_another_build_of_python() -> None:
+    other = other_python()
+    if other is None:
+        pytest.skip("there is no second build of Python at hand")
+    code = "print('ready', flush=True); input()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with subprocess.Popen(
+        [other, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        text = refusal(process.pid)
+        process.kill()
+    assert text.startswith(f"process {process.pid} runs another build of Python: ")
+
+
+def test_not_permitted(run: RUN) -> None:
+    """Root gives up its rights for it; anybody else looks at process 1."""
+    if os.geteuid():
+        assert "not permitted" in refusal(1)
+        return
+    target = run(TARGET)
+    target.line()
+    reader = run(
+        """
+import os, sys
+from meminspect.probes import remote
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    remote.take(int(sys.argv[1]))
+except remote.RemoteError as error:
+    print(error)
+""",
+        str(target.pid),
+    )
+    text = reader.line()
+    assert text.startswith(f"not permitted to read process {target.pid}: it belongs to user 0, this is user 65534")
+
+
+@pytest.mark.parametrize("section", ["heap", "gc", "gil", "process", "memory"])
+def test_it_vanishes_half_way(run: RUN, monkeypatch: pytest.MonkeyPatch, section: str) -> None:
+    name = f"{section}_capture"
+    if not hasattr(_native, name):
+        pytest.skip(f"this build has no {name}")
+    program = run(TARGET)
+    program.line()
+    capture = getattr(_native, name)
+
+    def after_its_end(pid: int) -> Any:
+        program.process.kill()
+        program.process.wait()
+        return capture(pid=pid)
+
+    monkeypatch.setattr(_native, name, after_its_end)
+    assert refusal(program.pid) == f"process {program.pid} ended while it was read"
+
+
+def test_processes_that_come_and_go(run: RUN) -> None:
+    """Whatever the moment: a report, or one line that says why not."""
+    reports = 0
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", "import json"], stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                try:
+                    take(process.pid)
+                    reports += 1
+                except remote.RemoteError as error:
+                    assert "\n" not in str(error)
+        finally:
+            process.wait()
+    assert reports
+
+
+def command_line(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "meminspect", "report", *arguments], capture_output=True, text=True)
+
+
+def test_the_command_line(run: RUN) -> None:
+    program = run(TARGET)
+    program.line()
+    done = command_line("--json", "--pid", str(program.pid))
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["process"]["pid"] == program.pid
+    assert command_line("--pid", str(program.pid)).returncode == 0
+
+
+def test_the_command_line_refuses_in_one_line() -> None:
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        wait_for_exec(sleeper.pid, "sleep")
+        done = command_line("--pid", str(sleeper.pid))
+        os.kill(sleeper.pid, signal.SIGKILL)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "is not a Python" in done.stderr
+    assert command_line("--pid", "1", "script.py").returncode == 2
+    assert command_line("--pid", "x").returncode == 2
