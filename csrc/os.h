@@ -59,6 +59,10 @@ mi_error mi_os_maps(pid_t pid, mi_maps *maps);
 void mi_os_maps_free(mi_maps *maps);
 /* The mapping that holds `address`, or NULL. */
 const mi_mapping *mi_os_maps_find(const mi_maps *maps, uintptr_t address);
+/* Both map the same file. */
+static inline int mi_mapping_same_file(const mi_mapping *left, const mi_mapping *right) {
+    return left->inode && left->inode == right->inode && left->device == right->device;
+}
 /* True when [address, address + size) lies in readable mappings without a gap. */
 int mi_os_maps_covers(const mi_maps *maps, uintptr_t address, size_t size);
 

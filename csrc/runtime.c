@@ -9,10 +9,6 @@ uintptr_t mi_runtime_own_address(void) { return (uintptr_t)_PyRuntime; }
 
 /* ---- finding _PyRuntime ------------------------------------------------------------------------------------------- */
 
-static int same_file(const mi_mapping *left, const mi_mapping *right) {
-    return left->inode && left->inode == right->inode && left->device == right->device;
-}
-
 /* The file mapping that an address belongs to: its own, or, for .bss, the nearest file mapping below in one piece. */
 static const mi_mapping *file_of(const mi_maps *maps, uintptr_t address) {
     const mi_mapping *mapping = mi_os_maps_find(maps, address);
@@ -22,7 +18,7 @@ static const mi_mapping *file_of(const mi_maps *maps, uintptr_t address) {
 
 static const mi_mapping *first_of_file(const mi_maps *maps, const mi_mapping *file) {
     for (size_t i = 0; i < maps->count; i++)
-        if (same_file(&maps->items[i], file)) return &maps->items[i];
+        if (mi_mapping_same_file(&maps->items[i], file)) return &maps->items[i];
     return NULL;
 }
 
@@ -34,9 +30,9 @@ mi_error mi_runtime_translate(const mi_maps *own_maps, const mi_target *target, 
     /* A process may map the file a second time to read it (a debugger does), so the distance decides which is loaded. */
     for (size_t i = 0; i < target->maps.count; i++) {
         const mi_mapping *other = &target->maps.items[i];
-        if (!same_file(other, file) || other->offset != base->offset) continue;
+        if (!mi_mapping_same_file(other, file) || other->offset != base->offset) continue;
         const mi_mapping *data = mi_os_maps_find(&target->maps, other->start + distance);
-        if (data && same_file(data, file) && data->offset + (other->start + distance - data->start) == file->offset) {
+        if (data && mi_mapping_same_file(data, file) && data->offset + (other->start + distance - data->start) == file->offset) {
             *address = other->start + (own - base->start);
             return MI_OK;
         }

@@ -7,7 +7,6 @@ cdef extern from *:
     uintptr_t MI_BYTEARRAY_TYPE
 
 cdef extern from "layout.h":
-    enum: MI_ABSENT
     ctypedef struct mi_header_layout "mi_layout":
         int32_t free_threaded, frame_locals
         int32_t gc_head_size, gc_next, gc_prev, gc_visited_space

@@ -34,12 +34,15 @@ cdef extern from "string.h":
     void *memset(void *block, int byte, size_t size) nogil
 
 cdef extern from "layout.h":
+    enum: MI_ABSENT
     enum: MI_MAX_TRIALS
     ctypedef struct mi_layout:
         uint32_t version
         int32_t free_threaded, debug
-        int32_t object_var_size, gil_interval
         int32_t thread_mimalloc, mimalloc_heaps, mimalloc_heap_size, mimalloc_heap_count, mimalloc_slice_size
+        int32_t interpreter_obmalloc
+        int32_t arena_size, pool_size, pool_header_size, alignment, size_classes
+        int32_t object_type, object_size, type_flags, gc_head_size
     ctypedef enum mi_verdict:
         MI_FALSE
         MI_TRUE

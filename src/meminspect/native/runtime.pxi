@@ -21,7 +21,7 @@ cdef extern from "runtime.h":
     ctypedef struct mi_interpreter:
         uintptr_t address
         int64_t id
-        uintptr_t gil
+        uintptr_t gil, obmalloc
     mi_error mi_runtime_open(mi_runtime *runtime, const mi_target *target, const mi_layout *layout) nogil
     mi_error mi_runtime_verify(const mi_runtime *runtime) nogil
     mi_error mi_runtime_interpreter_at(const mi_runtime *runtime, uintptr_t address, mi_interpreter *to) nogil

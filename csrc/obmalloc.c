@@ -1,0 +1,323 @@
+/* obmalloc.c - walks pymalloc's arenas: the table, the pool headers, and on request every free list.
+ *
+ * In this process the headers are read where they lie, once the arena is proven mapped; of another process, or beside
+ * running threads, they are copied. One loop serves both. */
+#include "obmalloc.h"
+
+#include <string.h>
+
+enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, AHEAD = 12 };
+
+typedef struct walk {
+    const mi_target *target;
+    const mi_layout *layout;
+    unsigned what;
+    mi_heap *heap;
+    /* For each size class of a pool: where its blocks begin, a bit per granule. */
+    uint64_t starts[MI_MAX_SIZE_CLASSES][MAX_MASK];
+} walk;
+
+typedef struct header {
+    uint32_t count, arena_index, size_class, next_offset;
+    uintptr_t free_block;
+} header;
+
+static uint32_t u32_at(const unsigned char *bytes, int32_t offset) {
+    uint32_t number;
+    memcpy(&number, bytes + offset, sizeof number);
+    return number;
+}
+
+static uintptr_t word_at(const unsigned char *bytes, int32_t offset) {
+    uintptr_t word;
+    memcpy(&word, bytes + offset, sizeof word);
+    return word;
+}
+
+static header header_of(const mi_layout *layout, const unsigned char *bytes) {
+    return (header){.count = u32_at(bytes, layout->pool_count),
+                    .arena_index = u32_at(bytes, layout->pool_arenaindex),
+                    .size_class = u32_at(bytes, layout->pool_szidx),
+                    .next_offset = u32_at(bytes, layout->pool_nextoffset),
+                    .free_block = word_at(bytes, layout->pool_freeblock)};
+}
+
+static uint32_t class_size(const mi_layout *layout, uint32_t size_class) {
+    return (size_class + 1) * (uint32_t)layout->alignment;
+}
+
+static uint32_t class_capacity(const mi_layout *layout, uint32_t size_class) {
+    return (uint32_t)(layout->pool_size - layout->pool_header_size) / class_size(layout, size_class);
+}
+
+static int layout_is_usable(const mi_layout *layout) {
+    return layout->arena_object_size > 0 && layout->pool_size > 0 && layout->pool_size <= MAX_GRANULES * GRANULE &&
+           layout->size_classes > 0 && layout->size_classes <= MI_MAX_SIZE_CLASSES &&
+           layout->alignment % GRANULE == 0 && layout->pool_header_size <= MAX_HEADER &&
+           layout->arena_size % layout->pool_size == 0;
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------- */
+
+mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uintptr_t state, mi_arena_table *table) {
+    if (!state || layout->pymalloc_arenas == MI_ABSENT) return MI_E_ABSENT;
+    *table = (mi_arena_table){0};
+    mi_error error = mi_target_word(target, state + (uintptr_t)layout->pymalloc_arenas, &table->address);
+    if (!error)
+        error = mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count,
+                               sizeof table->count);
+    return error;
+}
+
+/* One arena object; 0 in `address` when it is not allocated. False when it contradicts itself. */
+typedef struct arena_entry {
+    uintptr_t address, pool_address, first_pool;
+    uint32_t free_pools, total_pools;
+} arena_entry;
+
+static int entry_of(const mi_layout *layout, const unsigned char *bytes, arena_entry *entry) {
+    uintptr_t pool_mask = (uintptr_t)layout->pool_size - 1, arena_size = (uintptr_t)layout->arena_size;
+    entry->address = word_at(bytes, layout->arena_address);
+    if (!entry->address) return 1;
+    entry->pool_address = word_at(bytes, layout->arena_pool_address);
+    entry->free_pools = u32_at(bytes, layout->arena_nfreepools);
+    entry->total_pools = u32_at(bytes, layout->arena_ntotalpools);
+    entry->first_pool = (entry->address + pool_mask) & ~pool_mask;
+    /* new_arena(): all pools of the arena, less one when it is not aligned to them */
+    uint32_t pools = (uint32_t)(arena_size / (uintptr_t)layout->pool_size) - (entry->first_pool != entry->address);
+    return entry->address % GRANULE == 0 && entry->address + arena_size > entry->address &&
+           entry->total_pools == pools && entry->free_pools <= pools && entry->pool_address % (pool_mask + 1) == 0 &&
+           entry->pool_address >= entry->first_pool &&
+           entry->pool_address <= entry->first_pool + pools * (uintptr_t)layout->pool_size;
+}
+
+/* ---- one pool ----------------------------------------------------------------------------------------------------- */
+
+static void make_starts(walk *walk) {
+    const mi_layout *layout = walk->layout;
+    for (uint32_t size_class = 0; size_class < (uint32_t)layout->size_classes; size_class++) {
+        uint32_t at = (uint32_t)layout->pool_header_size, size = class_size(layout, size_class);
+        for (uint32_t i = 0; i < class_capacity(layout, size_class); i++, at += size)
+            walk->starts[size_class][at / GRANULE / 64] |= 1ull << (at / GRANULE % 64);
+    }
+}
+
+/* The blocks in use of one pool as bits: those touched, less the ones on the free list, which is followed once. Each
+ * free block must be a set bit, so a list that leaves the pool, hits the middle of a block or closes on itself ends. */
+static int live_blocks(const walk *walk, const unsigned char *bytes, uintptr_t pool, const header *header,
+                       uint64_t *mask) {
+    size_t words = (size_t)walk->layout->pool_size / GRANULE / 64;
+    uint32_t end = header->next_offset / GRANULE;
+    memcpy(mask, walk->starts[header->size_class], words * sizeof *mask);
+    if (end < words * 64) {
+        mask[end / 64] &= (1ull << (end % 64)) - 1;
+        for (size_t word = end / 64 + 1; word < words; word++) mask[word] = 0;
+    }
+    for (uintptr_t block = header->free_block; block;) {
+        uintptr_t offset = block - pool;
+        if (offset >= (uintptr_t)walk->layout->pool_size || offset % GRANULE) return 0;
+        uint64_t bit = 1ull << (offset / GRANULE % 64), *word = &mask[offset / GRANULE / 64];
+        if (!(*word & bit)) return 0;
+        *word &= ~bit;
+        memcpy(&block, bytes + offset, sizeof block);
+    }
+    uint32_t live = 0;
+    for (size_t word = 0; word < words; word++) live += (uint32_t)__builtin_popcountll(mask[word]);
+    return live == header->count;
+}
+
+/* The lines of a pool that its free list may pass through: fetched while the one before is worked on. */
+static void prefetch_list(const walk *walk, const unsigned char *bytes) {
+    header header = header_of(walk->layout, bytes);
+    if (!header.count || !header.free_block || header.next_offset > (uint32_t)walk->layout->pool_size) return;
+    for (uint32_t at = 64; at < header.next_offset; at += 64) __builtin_prefetch(bytes + at);
+}
+
+/* Reads a pool's header into `record` and adds it to the totals; false when it contradicts itself. */
+static int take_pool(walk *walk, const header *header, uint32_t index, mi_arena *arena, mi_pool *record) {
+    const mi_layout *layout = walk->layout;
+    record->size_class = MI_POOL_FREE;
+    if (!header->count) {
+        arena->pools_free++;
+        return header->arena_index == index;
+    }
+    if (header->arena_index != index || header->size_class >= (uint32_t)layout->size_classes) return 0;
+    uint32_t size = class_size(layout, header->size_class), capacity = class_capacity(layout, header->size_class);
+    uint32_t touched = (header->next_offset - (uint32_t)layout->pool_header_size) / size;
+    if (header->count > capacity || touched > capacity || touched < header->count) return 0;
+    record->size_class = (uint16_t)header->size_class;
+    record->used = (uint16_t)header->count;
+    record->free = (uint16_t)(capacity - header->count);
+    record->untouched = (uint16_t)(capacity - touched);
+    mi_class_total *total = &walk->heap->classes[header->size_class];
+    total->pools++;
+    total->used += record->used;
+    total->free += record->free;
+    total->untouched += record->untouched;
+    arena->used_blocks += record->used;
+    arena->used_bytes += (uint64_t)record->used * size;
+    arena->free_bytes += (uint64_t)record->free * size;
+    return 1;
+}
+
+/* ---- one arena ---------------------------------------------------------------------------------------------------- */
+
+static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter) {
+    const mi_layout *layout = walk->layout;
+    mi_heap *heap = walk->heap;
+    size_t pool_size = (size_t)layout->pool_size, place = heap->arena_count;
+    uint32_t carved = (uint32_t)((entry->pool_address - entry->first_pool) / pool_size), torn = 0;
+    mi_arena *arena = &heap->arenas[place];
+    uint64_t *bits = walk->what & MI_WALK_BLOCKS ? heap->blocks + place * ((size_t)layout->arena_size / GRANULE / 64)
+                                                 : NULL;
+    mi_view view = {0};
+    int whole = bits || walk->target->kind == MI_TARGET_SELF; /* else 64 short reads are cheaper than one of 1 MiB */
+    if (whole) {
+        mi_error error = mi_target_view(walk->target, entry->address, (size_t)layout->arena_size, &view);
+        if (error) return error;
+    }
+    *arena = (mi_arena){.address = entry->address, .interpreter = interpreter, .index = index};
+    arena->pools_total = entry->total_pools;
+    arena->pools_never_used = entry->total_pools - carved;
+    arena->alignment_bytes = (uint32_t)layout->arena_size - entry->total_pools * (uint32_t)pool_size;
+    const unsigned char *first = whole ? mi_view_at(&view, entry->first_pool) : NULL;
+    for (uint32_t i = 0; i < carved; i++) {
+        unsigned char copy[MAX_HEADER];
+        uintptr_t address = entry->first_pool + i * pool_size;
+        const unsigned char *bytes = whole ? first + i * pool_size : copy;
+        if (!whole) {
+            mi_error error = mi_target_read(walk->target, address, copy, (size_t)layout->pool_header_size);
+            if (error) return error;
+        } else if (i + AHEAD < carved) {
+            __builtin_prefetch(bytes + AHEAD * pool_size);
+        }
+        header header = header_of(layout, bytes);
+        mi_pool record = {.address = address, .arena = (uint32_t)place};
+        record.torn = !take_pool(walk, &header, index, arena, &record);
+        if (bits && !record.torn && header.count) {
+            if (i + 1 < carved) prefetch_list(walk, bytes + pool_size);
+            record.torn =
+                !live_blocks(walk, bytes, address, &header, bits + (address - entry->address) / GRANULE / 64);
+        }
+        torn += record.torn;
+        if (walk->what & MI_WALK_POOLS) heap->pools[heap->pool_count++] = record;
+    }
+    mi_view_free(&view);
+    heap->torn_pools += torn;
+    heap->torn_arenas += arena->pools_free + arena->pools_never_used != entry->free_pools;
+    heap->arena_count++;
+    return MI_OK;
+}
+
+/* ---- all of a table ----------------------------------------------------------------------------------------------- */
+
+static mi_error grow(void **block, size_t *room, size_t wanted, size_t item) {
+    if (wanted <= *room && *block) return MI_OK;
+    void *grown = mi_os_realloc(*block, *room * item, wanted * item);
+    if (!grown) return MI_E_MEMORY;
+    *block = grown;
+    *room = wanted;
+    return MI_OK;
+}
+
+static mi_error make_room(const walk *walk, size_t arenas, size_t pools) {
+    mi_heap *heap = walk->heap;
+    size_t words = (size_t)walk->layout->arena_size / GRANULE / 64;
+    void *block = heap->arenas;
+    mi_error error = grow(&block, &heap->arena_room, heap->arena_count + arenas, sizeof *heap->arenas);
+    heap->arenas = block;
+    if (!error && walk->what & MI_WALK_POOLS) {
+        block = heap->pools;
+        error = grow(&block, &heap->pool_room, heap->pool_count + pools, sizeof *heap->pools);
+        heap->pools = block;
+    }
+    if (!error && walk->what & MI_WALK_BLOCKS) {
+        block = heap->blocks;
+        error = grow(&block, &heap->blocks_room, (heap->arena_count + arenas) * words, sizeof *heap->blocks);
+        heap->blocks = block;
+        if (!error) memset(heap->blocks + heap->arena_count * words, 0, arenas * words * sizeof *heap->blocks);
+    }
+    return error;
+}
+
+static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsigned char *entries,
+                             int64_t interpreter) {
+    const mi_layout *layout = walk->layout;
+    size_t arenas = 0, pools = 0;
+    arena_entry entry;
+    for (uint32_t i = 0; i < table->count; i++) {
+        if (!entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry)) return MI_E_TORN;
+        if (!entry.address) continue;
+        arenas++;
+        pools += (entry.pool_address - entry.first_pool) / (size_t)layout->pool_size;
+    }
+    mi_error error = arenas ? make_room(walk, arenas, pools) : MI_OK;
+    for (uint32_t i = 0; i < table->count && !error; i++) {
+        entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry);
+        if (entry.address) error = walk_arena(walk, &entry, i, interpreter);
+    }
+    return error;
+}
+
+mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
+                          int64_t interpreter, unsigned what, mi_heap *heap) {
+    walk walk = {.target = target, .layout = layout, .what = what, .heap = heap};
+    mi_heap before = *heap;
+    mi_view view;
+    if (!layout_is_usable(layout)) return MI_E_LAYOUT;
+    if (!table->address || !table->count) return MI_OK; /* nothing was allocated yet */
+    if (what & MI_WALK_BLOCKS) make_starts(&walk);
+    mi_error error = mi_target_view(target, table->address, table->count * (size_t)layout->arena_object_size, &view);
+    if (error) return error;
+    /* The table may be written while it is gone through (COPY, PROCESS): the view is a copy then. */
+    error = walk_entries(&walk, table, view.bytes, interpreter);
+    mi_view_free(&view);
+    if (error) mi_heap_cut(heap, &before);
+    return error;
+}
+
+void mi_heap_cut(mi_heap *heap, const mi_heap *before) {
+    heap->arena_count = before->arena_count;
+    heap->pool_count = before->pool_count;
+    heap->torn_pools = before->torn_pools;
+    heap->torn_arenas = before->torn_arenas;
+    memcpy(heap->classes, before->classes, sizeof heap->classes);
+}
+
+void mi_heap_free(mi_heap *heap) {
+    mi_os_free(heap->arenas, heap->arena_room * sizeof *heap->arenas);
+    mi_os_free(heap->pools, heap->pool_room * sizeof *heap->pools);
+    mi_os_free(heap->blocks, heap->blocks_room * sizeof *heap->blocks);
+    memset(heap, 0, sizeof *heap);
+}
+
+/* ---- one address -------------------------------------------------------------------------------------------------- */
+
+mi_error mi_obmalloc_place(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
+                           uintptr_t address, mi_block_place *place) {
+    unsigned char bytes[256];
+    arena_entry entry;
+    memset(place, 0, sizeof *place);
+    if (!layout_is_usable(layout) || layout->arena_object_size > (int32_t)sizeof bytes) return MI_E_LAYOUT;
+    uintptr_t pool = address & ~((uintptr_t)layout->pool_size - 1);
+    if (!table->address || mi_target_read(target, pool, bytes, (size_t)layout->pool_header_size)) return MI_E_ABSENT;
+    /* As address_in_range() does without the radix tree: what may not be a pool names an arena, and the arena decides. */
+    header header = header_of(layout, bytes);
+    if (header.arena_index >= table->count) return MI_E_ABSENT;
+    uintptr_t at = table->address + header.arena_index * (uintptr_t)layout->arena_object_size;
+    if (mi_target_read(target, at, bytes, (size_t)layout->arena_object_size)) return MI_E_ABSENT;
+    if (!entry_of(layout, bytes, &entry) || !entry.address || pool < entry.first_pool || pool >= entry.pool_address)
+        return MI_E_ABSENT;
+    uintptr_t offset = address - pool;
+    if (header.size_class >= (uint32_t)layout->size_classes || offset < (uintptr_t)layout->pool_header_size)
+        return MI_E_ABSENT;
+    uint32_t capacity = class_capacity(layout, header.size_class);
+    *place = (mi_block_place){.pool = pool, .arena = entry.address, .arena_index = header.arena_index};
+    place->size_class = header.size_class;
+    place->size = class_size(layout, header.size_class);
+    place->index_in_pool = (uint32_t)((offset - (uintptr_t)layout->pool_header_size) / place->size);
+    place->block = pool + (uintptr_t)layout->pool_header_size + place->index_in_pool * place->size;
+    place->used = header.count;
+    place->free = header.count <= capacity ? capacity - header.count : 0;
+    return place->index_in_pool < capacity ? MI_OK : MI_E_ABSENT;
+}

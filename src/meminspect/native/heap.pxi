@@ -1,0 +1,263 @@
+# The small-object heap: csrc/heap_walk.h, csrc/malloc_stats.h. The raw format is documented in probes/heap.py.
+
+cdef extern from "os.h":
+    ctypedef struct mi_mapping:
+        uintptr_t start, end
+        uint64_t inode
+        const char *name
+    ctypedef struct mi_maps:
+        mi_mapping *items
+        size_t count
+    const mi_mapping *mi_os_maps_find(const mi_maps *maps, uintptr_t address)
+
+cdef extern from "target.h":
+    ctypedef struct mi_mapped_target "mi_target":
+        mi_maps maps
+    mi_error mi_target_refresh(mi_target *target)
+
+cdef extern from "obmalloc.h":
+    enum: MI_MAX_SIZE_CLASSES
+    enum: MI_WALK_POOLS
+    enum: MI_WALK_BLOCKS
+    ctypedef struct mi_pool:
+        uint64_t address
+    ctypedef struct mi_arena:
+        uint64_t address
+    ctypedef struct mi_class_total:
+        uint64_t pools, used, free, untouched
+    ctypedef struct mi_arena_table:
+        uintptr_t address
+        uint32_t count
+    ctypedef struct mi_heap:
+        mi_arena *arenas
+        size_t arena_count
+        mi_pool *pools
+        size_t pool_count
+        uint64_t *blocks
+        mi_class_total[64] classes
+        uint64_t torn_pools, torn_arenas
+    ctypedef struct mi_block_place:
+        uintptr_t pool, arena, block
+        uint32_t arena_index, size_class, index_in_pool, used, free
+        size_t size
+    mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uintptr_t state, mi_arena_table *table)
+    mi_error mi_obmalloc_place(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
+                               uintptr_t address, mi_block_place *place)
+    mi_error mi_obmalloc_find(const mi_layout *layout, mi_arena_table *table)
+    mi_error mi_obmalloc_find_in(const mi_target *target, const mi_layout *layout, mi_arena_table *table)
+
+cdef extern from "heap_walk.h":
+    ctypedef enum mi_omission:
+        MI_OMIT_ERROR
+        MI_OMIT_GIL_HELD
+        MI_OMIT_MOVED
+    ctypedef struct mi_omitted:
+        int64_t interpreter
+        mi_omission why
+        mi_error error
+    ctypedef struct mi_heap_walk:
+        mi_heap heap
+        mi_class_total[64] own_classes
+        size_t own_arenas, interpreters, states, omitted_count
+        int own_walked, steady, cut
+        mi_omitted *omitted
+        uint64_t pause_ns
+    mi_error mi_heap_walk_all(const mi_runtime *runtime, uintptr_t self, const mi_arena_table *hidden, unsigned what,
+                              mi_heap_walk *walk) nogil
+    void mi_heap_walk_free(mi_heap_walk *walk)
+
+cdef extern from "malloc_stats.h":
+    ctypedef struct mi_malloc_stats:
+        char *text
+        size_t length
+        int has_allocator, has_free_lists
+    mi_error mi_malloc_stats_take(mi_malloc_stats *stats) nogil
+    void mi_malloc_stats_free(mi_malloc_stats *stats)
+
+
+cdef class _Target:
+    """A target that is closed when it is no longer referred to."""
+    cdef mi_target target
+
+    cdef int open(self, mi_target_kind kind, pid_t pid) except -1:
+        check(mi_target_open(&self.target, kind, pid))
+        return 0
+
+    def __dealloc__(self):
+        mi_target_close(&self.target)
+
+    cdef const mi_mapping *mapping(self, uintptr_t address):
+        return mi_os_maps_find(&(<mi_mapped_target *>&self.target).maps, address)
+
+
+cdef mi_error own_table(const mi_target *target, const mi_layout *layout, mi_arena_table *table, bint *hidden):
+    """The arena table of the interpreter that runs; `hidden` when no layout leads to it."""
+    cdef mi_runtime runtime
+    cdef mi_interpreter interpreter
+    cdef mi_error error
+    memset(table, 0, sizeof(mi_arena_table))
+    hidden[0] = layout.interpreter_obmalloc == MI_ABSENT
+    if hidden[0]:
+        return mi_obmalloc_find(layout, table)
+    error = mi_runtime_open(&runtime, target, layout)
+    if error == MI_OK:
+        error = mi_runtime_interpreter_at(&runtime, <uintptr_t>PyInterpreterState_Get(), &interpreter)
+    if error == MI_OK:
+        error = mi_obmalloc_table(target, layout, interpreter.obmalloc, table)
+    return error
+
+
+cdef str omission_text(const mi_omitted *omitted):
+    if omitted.why == MI_OMIT_GIL_HELD:
+        return "it has a GIL of its own, which was held: its heap could not be held still"
+    if omitted.why == MI_OMIT_MOVED:
+        return "its heap changed while it was read, in every try"
+    if omitted.error == MI_E_ABSENT:
+        return "it has no pymalloc heap"
+    return reason_of(omitted.error)
+
+
+cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigned what):
+    cdef const mi_heap *heap = &walk.heap
+    cdef size_t classes = layout.size_classes * sizeof(mi_class_total)
+    cdef size_t blocks = heap.arena_count * (layout.arena_size // 128)
+    reasons = []
+    if heap.torn_pools or heap.torn_arenas:
+        reasons.append(f"{heap.torn_pools} pools and {heap.torn_arenas} arenas contradict themselves")
+    if walk.cut:
+        reasons.append("there are more interpreters than are walked")
+    return {
+        "arena_size": layout.arena_size, "pool_size": layout.pool_size, "pool_header_size": layout.pool_header_size,
+        "alignment": layout.alignment, "size_class_count": layout.size_classes,
+        "arenas": (<char *>heap.arenas)[:heap.arena_count * sizeof(mi_arena)] if heap.arena_count else b"",
+        "pools": ((<char *>heap.pools)[:heap.pool_count * sizeof(mi_pool)] if heap.pool_count else b"")
+                 if what & MI_WALK_POOLS else None,
+        "blocks": ((<char *>heap.blocks)[:blocks] if blocks else b"") if what & MI_WALK_BLOCKS else None,
+        "classes": (<char *>heap.classes)[:classes],
+        "own_classes": (<char *>walk.own_classes)[:classes] if walk.own_walked else None,
+        "own_arenas": walk.own_arenas, "interpreters": walk.interpreters, "states": walk.states,
+        "omitted": [(walk.omitted[i].interpreter, omission_text(&walk.omitted[i]))
+                    for i in range(walk.omitted_count)],
+        "reasons": reasons, "pause_s": walk.pause_ns * 1e-9,
+    }
+
+
+cdef dict heap_of_this_process(unsigned what):
+    cdef const mi_layout *layout = the_layout()
+    cdef _Target guard = _Target()
+    cdef mi_runtime runtime
+    cdef mi_arena_table table
+    cdef mi_allocator allocator
+    cdef mi_heap_walk walk
+    cdef mi_malloc_stats stats
+    cdef mi_error found, error, stats_error
+    cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
+    cdef bint hidden = False
+    guard.open(MI_TARGET_SELF, 0)
+    check(mi_runtime_open(&runtime, &guard.target, layout))
+    found = own_table(&guard.target, layout, &table, &hidden)
+    check(mi_allocator_look(&guard.target, layout, &table, &allocator))
+    # The probe and what Cython did since may have made an arena, and moved the table.
+    check(mi_target_refresh(&guard.target))
+    found = own_table(&guard.target, layout, &table, &hidden)
+    # From here to the end of the walk nothing is allocated from pymalloc: the two describe one moment.
+    stats_error = mi_malloc_stats_take(&stats)
+    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what, &walk)
+    try:
+        check(error)
+        raw = heap_to_raw(layout, &walk, what)
+        raw.update(allocator_to_raw(guard, &allocator))
+        raw["stats"] = stats.text[:stats.length] if stats_error == MI_OK else None
+        raw["stats_reason"] = None
+        if stats_error != MI_OK:
+            raw["stats_reason"] = "CPython's statistics cannot be taken here: " + reason_of(stats_error)
+        elif not stats.has_allocator:
+            raw["stats_reason"] = ("CPython prints no statistics under this allocator" if allocator.name != NULL else
+                                   "CPython prints no statistics while a hook stands before its allocator")
+    finally:
+        mi_heap_walk_free(&walk)
+        if stats_error == MI_OK:
+            mi_malloc_stats_free(&stats)
+    raw["kind"] = "pymalloc" if allocator.pymalloc or raw["arenas"] else "malloc"
+    probed = bool(allocator.pymalloc)
+    expected = allocator.name != NULL and raw["allocator"].startswith("pymalloc")
+    raw["facts"] = [("a block of our own lies in the arena table", probed if probed or expected else None)]
+    if expected and not probed:
+        raw["reasons"].append("pymalloc's arena table could not be found: "
+                              + reason_of(found if found != MI_OK else MI_E_LAYOUT))
+    raw["pid"] = 0
+    return raw
+
+
+cdef dict heap_of_process(pid_t pid, unsigned what):
+    cdef const mi_layout *layout = the_layout()
+    cdef _Target guard = _Target()
+    cdef mi_runtime runtime
+    cdef mi_arena_table table
+    cdef mi_heap_walk walk
+    cdef mi_error error
+    cdef bint hidden = layout.interpreter_obmalloc == MI_ABSENT
+    guard.open(MI_TARGET_PROCESS, pid)
+    check(runtime_of(&runtime, &guard.target, layout))
+    memset(&table, 0, sizeof(table))
+    if hidden:
+        error = mi_obmalloc_find_in(&guard.target, layout, &table)
+        if error != MI_OK and error != MI_E_ABSENT:
+            check(error)
+    with nogil:
+        error = mi_heap_walk_all(&runtime, 0, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
+    try:
+        check(error)
+        raw = heap_to_raw(layout, &walk, what | MI_WALK_POOLS)
+        if not walk.steady:
+            raw["reasons"].append("it ran while it was read: the figures are of more than one moment")
+        debug = has_debug_frames(pid, layout, &walk.heap)
+    finally:
+        mi_heap_walk_free(&walk)
+    if not what & MI_WALK_POOLS:
+        raw["pools"] = None
+    walked = bool(raw["arenas"])
+    raw.update({
+        "kind": "pymalloc" if walked else "malloc", "pid": pid, "hook": None, "facts": [],
+        "allocator": ("pymalloc_debug" if debug else "pymalloc") if walked else "unknown",
+        "padding_bytes": MI_DEBUG_AROUND if debug else 0, "stats": None, "stats_reason": "read from outside",
+    })
+    return raw
+
+
+cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *heap):
+    """Whether a block of the first pools carries what _PyMem_DebugRawAlloc writes: a letter and 7 bytes of 0xfd."""
+    cdef size_t i
+    frames = [letter + b"\xfd" * 7 for letter in (b"o", b"m", b"r")]
+    cdef size_t some = 4 if heap.pool_count > 4 else heap.pool_count
+    for i in range(some):
+        try:
+            pool = read_memory(heap.pools[i].address, layout.pool_size, pid)
+        except NativeError:
+            continue
+        if any(frame in pool for frame in frames):
+            return True
+    return False
+
+
+def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False):
+    """The small-object heap of this process, or of another that runs the same build; see probes/heap.py for the format.
+
+    pools, blocks -- with a record of each pool; with a bitmap of the live blocks
+    """
+    cdef unsigned what = (MI_WALK_POOLS if pools else 0) | (MI_WALK_BLOCKS if blocks else 0)
+    if the_layout().free_threaded:
+        if pid:
+            check(MI_E_ABSENT)
+        return mimalloc_capture()
+    return heap_of_process(pid, what) if pid else heap_of_this_process(what)
+
+
+def malloc_stats_capture():
+    """CPython's own statistics of the calling interpreter: {"text": bytes, "has_free_lists": bool}."""
+    cdef mi_malloc_stats stats
+    check(mi_malloc_stats_take(&stats))
+    try:
+        return {"text": stats.text[:stats.length], "has_free_lists": bool(stats.has_free_lists)}
+    finally:
+        mi_malloc_stats_free(&stats)
