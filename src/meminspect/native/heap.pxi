@@ -249,7 +249,9 @@ def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False):
     if the_layout().free_threaded:
         if pid:
             check(MI_E_ABSENT)
-        return mimalloc_capture()
+        raw = mimalloc_capture()
+        raw.update(allocator_capture())
+        return raw
     return heap_of_process(pid, what) if pid else heap_of_this_process(what)
 
 
