@@ -27,12 +27,14 @@ test: $(VENV)/.installed ## set up, build, and run all tests (PYTEST_ARGS=... to
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## formatting, types, and a build with warnings as errors
-	@$(bin)/ruff check .
-	@$(bin)/ruff format --check .
-	@$(bin)/mypy
-	@$(bin)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.[ch]')
-	@MEMINSPECT_WERROR=1 $(bin)/python setup.py --quiet build_ext --force --build-lib build/lint --build-temp build/lint/temp
-	@echo "lint: clean"
+	@status=0; \
+	check() { echo "lint: $$*"; "$$@" || status=1; }; \
+	check $(bin)/ruff check --output-format concise .; \
+	check $(bin)/ruff format --check .; \
+	check $(bin)/mypy; \
+	check $(bin)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.[ch]'); \
+	check env MEMINSPECT_WERROR=1 $(bin)/python setup.py --quiet build_ext --force --build-lib build/lint --build-temp build/lint/temp; \
+	exit $$status
 
 format: $(VENV)/.dev ## put Python and C into the project's form
 	@$(bin)/ruff check --fix --quiet . || true
