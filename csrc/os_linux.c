@@ -143,8 +143,12 @@ mi_error mi_os_read(pid_t pid, uintptr_t address, void *to, size_t size) {
         mi_error error = read_process_vm(pid, address, to, size);
         return error == MI_E_PERMISSION ? read_proc_mem(pid, address, to, size) : error;
     }
+    if (mi_os_read_method(0) == MI_READ_PROCESS_VM) {
+        mi_error error = read_process_vm(getpid(), address, to, size);
+        if (error != MI_E_PERMISSION) return error;
+        mi_os_read_reset(); /* a seccomp filter was installed since it was found to work */
+    }
     switch (mi_os_read_method(0)) {
-    case MI_READ_PROCESS_VM: return read_process_vm(getpid(), address, to, size);
     case MI_READ_PIPE: return read_by_pipe(address, to, size);
     case MI_READ_PROC_MEM: return read_proc_mem(0, address, to, size);
     default: return MI_E_PERMISSION;
