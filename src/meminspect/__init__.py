@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
+    "doctor": "meminspect.probes.doctor",
     "gc_state": "meminspect.probes.gc",
     "header": "meminspect.probes.header",
     "install": "meminspect.integrations.signal_report",

@@ -130,7 +130,7 @@ def own_python() -> dict[str, Any]:
 def process_info(raw: Raw, context: Raw, memory: MemoryBreakdown | None) -> ProcessInfo:
     """The process: what it captured itself, else psutil while it lives."""
     capture = facts_of(raw, "process")
-    pid = int(context.get("pid") or (memory.pid if memory is not None else 0))
+    pid = int(context.get("pid") or capture.get("pid") or (memory.pid if memory is not None else 0))
     if capture:
         known = process.build(capture)
     elif pid and context.get("alive", True):

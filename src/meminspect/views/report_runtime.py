@@ -103,7 +103,7 @@ def gc_section(page: Page, report: Report) -> None:
         for item in state.generations
     ]
     page.table(columns, rows)
-    page.indented((state.trigger, ""))
+    page.indented((state.trigger.removesuffix(".") + ".", ""))
     extra = [f"{count(state.frozen, 'object')} frozen"] if state.frozen else []
     if state.long_lived_total:
         extra.append(f"{state.long_lived_total:,} long-lived at the last full collection")
