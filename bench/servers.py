@@ -94,9 +94,7 @@ def gunicorn(folder: Path) -> Iterator[tuple[int, list[int]]]:
     command = [sys.executable, "-m", "gunicorn", "application:application"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)}
     with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
 
             def workers() -> list[int] | None:
@@ -203,7 +201,9 @@ def text_of(path: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="a new folder: the reports and the server's log stay there")
+    parser.add_argument(
+        "--keep", metavar="FOLDER", type=Path, help="a new folder: the reports and the server's log stay there"
+    )
     arguments = parser.parse_args()
     if arguments.keep and arguments.keep.exists():
         parser.error(f"{arguments.keep} exists already")

@@ -5,7 +5,9 @@ The public names are loaded when they are first used, so that `import meminspect
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # typing itself costs more than all of this module
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
