@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "alloc_probe.h"
+#include "mimalloc.h"
 
 /* ---- glibc's chunks ------------------------------------------------------------------------------------------------ */
 
@@ -81,6 +82,11 @@ static void look(const mi_target *target, const mi_layout *layout, const mi_aren
         return;
     }
     memset(&probe->place, 0, sizeof probe->place);
+    if (mi_mimalloc_place(target, layout, (uintptr_t)PyThreadState_Get(), probe->block, &probe->place) == MI_OK) {
+        probe->path = MI_PATH_MIMALLOC;
+        probe->usable = probe->place.size;
+        return;
+    }
     /* A chunk may be larger than asked for by less than the smallest chunk or, mmapped, a (huge) page. */
     if (!mi_chunk_at(target, probe->block, needed, &probe->usable, &probe->chunk_size, &mmapped) ||
         (!mmapped && probe->usable > needed + 2 * CHUNK_MIN) || (mmapped && probe->usable > needed + (4u << 20)) ||

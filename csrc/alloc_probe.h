@@ -12,6 +12,7 @@ typedef enum mi_function { MI_OBJECT_MALLOC, MI_MEM_MALLOC, MI_RAW_MALLOC } mi_f
 
 typedef enum mi_path {
     MI_PATH_PYMALLOC,
+    MI_PATH_MIMALLOC, /* a page of a segment: free-threaded builds */
     MI_PATH_HEAP,    /* a chunk of a glibc heap */
     MI_PATH_MMAPPED, /* a chunk that is a mapping of its own */
     MI_PATH_OTHER
@@ -24,7 +25,7 @@ typedef struct mi_probe {
     size_t usable;        /* bytes of that block, 0 when unknown */
     size_t chunk_size;    /* glibc's, header included */
     uint32_t debug;       /* the debug hooks wrote before it */
-    mi_block_place place; /* in pymalloc */
+    mi_block_place place; /* in pymalloc, or in mimalloc's page and segment (which have no index nor size class) */
 } mi_probe;
 
 /* Bytes that the debug hooks put before a block and around it (PYMEM_DEBUG_EXTRA_BYTES). */

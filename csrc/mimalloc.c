@@ -358,6 +358,12 @@ mi_error mi_mimalloc_walk_world(mi_mimalloc_walk *walk, uint64_t max_pause_ns, m
     return error;
 }
 
+static void reserve_note(mi_mimalloc_walk *walk, uintptr_t reserve) {
+    for (size_t i = 0; i < walk->reserve_count; i++)
+        if (walk->reserves[i] == reserve) return;
+    if (reserve && walk->reserve_count < MI_MIMALLOC_RESERVES) walk->reserves[walk->reserve_count++] = reserve;
+}
+
 /* Asks every place where a segment may begin and that is not known yet. */
 static mi_error places_ask(mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_resident resident,
                            void *context) {
@@ -370,9 +376,10 @@ static mi_error places_ask(mi_mimalloc_walk *walk, const mi_target *target, mi_m
         for (; error != MI_E_LIMIT && address >= mapping->start && address < mapping->end; address += align) {
             mi_segment_head head;
             if (*slot_of(walk, address) || (resident && !resident(context, address)) ||
-                mi_segment_head_read(walk->layout, target, address, walk->cookie, &head) ||
-                !head.used) /* given back: its header stays until the memory is used anew */
+                mi_segment_head_read(walk->layout, target, address, walk->cookie, &head))
                 continue;
+            reserve_note(walk, head.reserve);
+            if (!head.used) continue; /* given back: its header stays until the memory is used anew or purged */
             error = segment_add(walk, target, address, MI_OWNER_OTHER, &head);
         }
     }
@@ -454,6 +461,26 @@ mi_error mi_mimalloc_locate(const mi_layout *layout, const mi_target *target, ui
     }
     mi_view_free(&view);
     return error;
+}
+
+mi_error mi_mimalloc_place(const mi_target *target, const mi_layout *layout, uintptr_t thread, uintptr_t address,
+                           mi_block_place *place) {
+    mi_mimalloc_segment segment;
+    mi_mimalloc_page page;
+    uintptr_t cookie = 0;
+    mi_error error = mi_mimalloc_cookie_find(layout, target, thread, &cookie);
+    if (!error) error = mi_mimalloc_locate(layout, target, cookie, address, &segment, &page);
+    if (error) return error;
+    if (address < page.first || (address - page.first) / page.block_size >= page.capacity) return MI_E_ABSENT;
+    memset(place, 0, sizeof *place);
+    place->index_in_pool = (uint32_t)((address - page.first) / page.block_size);
+    place->block = page.first + place->index_in_pool * page.block_size;
+    place->pool = page.area;
+    place->arena = segment.address;
+    place->used = page.used;
+    place->free = page.reserved - page.used;
+    place->size = (size_t)page.block_size;
+    return MI_OK;
 }
 
 mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, uintptr_t block, size_t size, int tag,

@@ -12,11 +12,13 @@
 #define MI_MIMALLOC_H
 
 #include "layout.h"
+#include "obmalloc.h"
 #include "stop_the_world.h"
 #include "target.h"
 
 enum {
     MI_MIMALLOC_TAGS = 4,
+    MI_MIMALLOC_RESERVES = 128, /* Objects/mimalloc/arena.c has room for 112 */
     MI_MIMALLOC_SCRATCH = 1 << 20 /* room for the blocks of any page that holds more than one */
 };
 
@@ -83,6 +85,8 @@ typedef struct mi_mimalloc_walk {
     uint64_t lost_delayed;     /* delayed blocks in no page that was walked */
     uint64_t delayed_count, delayed_bytes; /* frees of ended threads that wait (QSBR) */
     int timed_out;
+    uintptr_t reserves[MI_MIMALLOC_RESERVES]; /* of segments found by mi_mimalloc_scan, those given back included */
+    size_t reserve_count;
 } mi_mimalloc_walk;
 
 /* Before the stop: makes the tables, as large as what is mapped now could need, and notes which threads are asleep. */
@@ -116,6 +120,10 @@ const mi_mimalloc_page *mi_mimalloc_page_of(const mi_mimalloc_walk *walk, uintpt
  * MI_E_ABSENT when it is in no segment: `cookie` is that of a segment known to be one. */
 mi_error mi_mimalloc_locate(const mi_layout *layout, const mi_target *target, uintptr_t cookie, uintptr_t address,
                             mi_mimalloc_segment *segment, mi_mimalloc_page *page);
+/* The same in the words of a pymalloc block: the page stands for the pool, the segment for the arena. `thread` is a
+ * thread state that has allocated. */
+mi_error mi_mimalloc_place(const mi_target *target, const mi_layout *layout, uintptr_t thread, uintptr_t address,
+                           mi_block_place *place);
 /* The cookie by a block that was just allocated with room for `size` bytes under a heap tag: fails with MI_E_LAYOUT
  * when the layout does not say the same of it (its tag, a block size of at least `size`, an address on a block). */
 mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, uintptr_t block, size_t size, int tag,

@@ -9,6 +9,7 @@ cdef extern from "alloc_probe.h":
         MI_RAW_MALLOC
     ctypedef enum mi_path:
         MI_PATH_PYMALLOC
+        MI_PATH_MIMALLOC
         MI_PATH_HEAP
         MI_PATH_MMAPPED
         MI_PATH_OTHER
@@ -28,6 +29,11 @@ cdef extern from "alloc_probe.h":
         uintptr_t hook
     mi_error mi_allocator_look(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                                mi_allocator *allocator)
+
+
+cdef extern from "mimalloc.h":
+    mi_error mi_mimalloc_place(const mi_target *target, const mi_layout *layout, uintptr_t thread, uintptr_t address,
+                               mi_block_place *place)
 
 
 cdef str mapping_name(_Target guard, uintptr_t address):
@@ -51,6 +57,13 @@ cdef dict place_to_raw(const mi_block_place *place):
     return {"pool": place.pool, "arena": place.arena, "block": place.block, "arena_index": place.arena_index,
             "size_class": place.size_class, "index_in_pool": place.index_in_pool, "used": place.used,
             "free": place.free, "size": place.size}
+
+
+cdef dict page_to_raw(const mi_block_place *place):
+    """A place in mimalloc's page ("pool") and segment ("arena"): these have no size class and no index."""
+    raw = place_to_raw(place)
+    raw["arena_index"] = raw["size_class"] = None
+    return raw
 
 
 def allocator_capture():
@@ -78,8 +91,8 @@ def allocation_capture(size_t size, allocator=None, bint keep_mmapped=False):
     cdef mi_arena_table table
     cdef mi_probe probe
     cdef bint hidden
-    paths = {MI_PATH_PYMALLOC: "pymalloc", MI_PATH_HEAP: "glibc heap", MI_PATH_MMAPPED: "glibc mmapped",
-             MI_PATH_OTHER: "other"}
+    paths = {MI_PATH_PYMALLOC: "pymalloc", MI_PATH_MIMALLOC: "mimalloc", MI_PATH_HEAP: "glibc heap",
+             MI_PATH_MMAPPED: "glibc mmapped", MI_PATH_OTHER: "other"}
     if allocator is None:
         allocator = allocator_capture()
     guard.open(MI_TARGET_COPY, 0)
@@ -93,7 +106,8 @@ def allocation_capture(size_t size, allocator=None, bint keep_mmapped=False):
             continue
         result.append({"function": name, "path": paths[probe.path], "address": probe.address,
                        "usable": probe.usable if probe.path != MI_PATH_OTHER else None,
-                       "place": place_to_raw(&probe.place) if probe.path == MI_PATH_PYMALLOC else None,
+                       "place": place_to_raw(&probe.place) if probe.path == MI_PATH_PYMALLOC
+                       else page_to_raw(&probe.place) if probe.path == MI_PATH_MIMALLOC else None,
                        "allocator": allocator["allocator"]})
     return result
 
@@ -136,14 +150,15 @@ def block_capture(value):
     cdef int mmapped = 0
     cdef bint hidden
     cdef uintptr_t before
-    if layout.free_threaded and "mimalloc_block_capture" in globals():
-        return globals()["mimalloc_block_capture"](value)
     raw = {"domain": "unknown", "object": address, "block": address, "usable": None, "place": None, "reason": None,
            "interpreter": PyInterpreterState_GetID(PyInterpreterState_Get())}
     guard.open(MI_TARGET_COPY, 0)
     own_table(&guard.target, layout, &table, &hidden)
     if mi_obmalloc_place(&guard.target, layout, &table, address, &place) == MI_OK:
         raw.update(domain="pymalloc", block=place.block, usable=place.size, place=place_to_raw(&place))
+        return raw
+    if mi_mimalloc_place(&guard.target, layout, <uintptr_t>PyThreadState_Get(), address, &place) == MI_OK:
+        raw.update(domain="mimalloc", block=place.block, usable=place.size, place=page_to_raw(&place))
         return raw
     mapping = guard.mapping(address)
     if mapping == NULL:
