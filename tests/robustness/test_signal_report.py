@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SIGNAL, Program, wait_for
@@ -100,14 +101,12 @@ def test_requests_are_answered_together(run: RUN) -> None:
     for _ in range(500):
         os.kill(program.pid, SIGNAL)
 
-    def answered() -> bool:
-        program.say("_native.signal_state()['requests']")
-        return int(program.line()) == 500
+    def answered() -> dict[str, Any] | None:
+        program.say("_native.signal_state()")
+        state: dict[str, Any] = eval(program.line())
+        return state if state["requests"] == 500 and state["full_reports"] else None
 
-    wait_for(answered, "the delivery of 500 signals")
-    program.report(partial=False)
-    program.say("_native.signal_state()")
-    state = eval(program.line())
+    state = wait_for(answered, "an answer to 500 signals")
     assert 1 <= state["full_reports"] <= state["partial_reports"] <= 500
     assert state["last_error"] is None
     assert program.end() == (0, "")
