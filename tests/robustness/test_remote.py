@@ -55,6 +55,27 @@ def test_it_reads_what_the_process_says_of_itself(run: RUN) -> None:
     assert program.end() == (0, "")
 
 
+def test_blocks_are_counted_as_the_process_counts_them(run: RUN) -> None:
+    program = run(TARGET)
+    program.line()
+    program.say("sys.getallocatedblocks()")
+    theirs = int(program.line())
+    before = take(program.pid).pymalloc
+    if before is None or not before.allocator.startswith("pymalloc"):
+        pytest.skip("the heap of this build is not read from outside")
+    used = sum(item.used for item in before.size_classes)
+    assert abs(used - theirs) < 500  # what evaluating a line takes and gives back
+    program.say("len(globals().setdefault('kept', [bytes(400) for _ in range(20000)]))")
+    assert program.line() == "20000"
+    after = take(program.pid).pymalloc
+    assert after is not None
+    assert after.exact
+    size = sys.getsizeof(bytes(400)) + before.padding_bytes
+    index = next(item.index for item in after.size_classes if item.size >= size)
+    gained = after.size_classes[index].used - before.size_classes[index].used
+    assert 20000 <= gained < 20050
+
+
 def test_the_holder_of_the_gil_is_named(run: RUN) -> None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         pytest.skip("this build runs without a GIL")

@@ -228,7 +228,8 @@ cdef dict heap_of_process(pid_t pid, unsigned what):
 cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *heap):
     """Whether a block of the first pools carries what _PyMem_DebugRawAlloc writes: a letter and 7 bytes of 0xfd."""
     cdef size_t i
-    frames = [letter + b"\xfd" * 7 for letter in (b"o", b"m", b"r")]
+    cdef bytes fence = b"\xfd" * 7
+    frames = [b"o" + fence, b"m" + fence, b"r" + fence]
     cdef size_t some = 4 if heap.pool_count > 4 else heap.pool_count
     for i in range(some):
         try:
