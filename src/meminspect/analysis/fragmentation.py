@@ -89,14 +89,11 @@ def _keepers(heap: HeapMap, arenas: list[Arena]) -> tuple[Keeper, ...]:
     alone: Counter[int] = Counter()
     blocks: Counter[int] = Counter()
     for arena in arenas:
-        here: set[int] = set()
-        for pool in heap.pools(arena):
-            if pool.size_class is not None and pool.used:
-                here.add(pool.size_class)
-                blocks[pool.size_class] += pool.used
-        present.update(here)
+        here = heap.live_by_class(arena)
+        blocks.update(here)
+        present.update(here.keys())
         if len(here) == 1:
-            alone.update(here)
+            alone.update(here.keys())
     ordered = sorted(present, key=lambda index: (-present[index], -blocks[index], index))
     return tuple(
         Keeper(

@@ -229,15 +229,27 @@ class HeapMap(Model):
     heaps: tuple[ThreadHeap, ...] = ()
     waiting: tuple[WaitingFrees, ...] = ()
     _pools: Any = None  # a callable that makes the Pool models of one arena on demand: 64 times as many as arenas
+    _classes: Any = None  # a callable: the live blocks of one arena by size class, where the pools are not kept
 
     def pools(self, arena: Arena) -> tuple[Pool, ...]:
         """The pools of one of `arenas`, in order of address."""
         result: tuple[Pool, ...] = self._pools(arena) if self._pools else ()
         return result
 
+    def live_by_class(self, arena: Arena) -> dict[int, int]:
+        """Live blocks of one of `arenas` by the index of their size class, classes without any left out."""
+        if self._classes:
+            known: dict[int, int] = self._classes(arena)
+            return known
+        result: dict[int, int] = {}
+        for pool in self.pools(arena):
+            if pool.size_class is not None and pool.used:
+                result[pool.size_class] = result.get(pool.size_class, 0) + pool.used
+        return result
+
     def to_dict(self) -> dict[str, Any]:
         plain = super().to_dict()
-        del plain["_pools"]
+        del plain["_pools"], plain["_classes"]
         return plain
 
     def __repr__(self) -> str:

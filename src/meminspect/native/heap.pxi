@@ -21,6 +21,8 @@ cdef extern from "obmalloc.h":
     enum: MI_WALK_BLOCKS
     ctypedef struct mi_pool:
         uint64_t address
+        uint32_t arena
+        uint16_t size_class, used
     ctypedef struct mi_arena:
         uint64_t address
     ctypedef struct mi_class_total:
@@ -117,6 +119,27 @@ cdef str omission_text(const mi_omitted *omitted):
     return reason_of(omitted.error)
 
 
+cdef bytes arena_classes(const mi_heap *heap):
+    """(place of the arena, size class, live blocks), three uint32 for each that has any; the pools are in order."""
+    cdef uint32_t[MI_MAX_SIZE_CLASSES] used
+    cdef uint32_t[3] row
+    cdef size_t i = 0
+    cdef uint32_t arena, size_class
+    cdef bytearray result = bytearray()
+    while i < heap.pool_count:
+        arena = heap.pools[i].arena
+        memset(used, 0, sizeof(used))
+        while i < heap.pool_count and heap.pools[i].arena == arena:
+            if heap.pools[i].size_class < MI_MAX_SIZE_CLASSES:
+                used[heap.pools[i].size_class] += heap.pools[i].used
+            i += 1
+        for size_class in range(MI_MAX_SIZE_CLASSES):
+            if used[size_class]:
+                row[0], row[1], row[2] = arena, size_class, used[size_class]
+                result += (<char *>row)[:sizeof(row)]
+    return bytes(result)
+
+
 cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigned what):
     cdef const mi_heap *heap = &walk.heap
     cdef size_t classes = layout.size_classes * sizeof(mi_class_total)
@@ -133,6 +156,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
         "pools": ((<char *>heap.pools)[:heap.pool_count * sizeof(mi_pool)] if heap.pool_count else b"")
                  if what & MI_WALK_POOLS else None,
         "blocks": ((<char *>heap.blocks)[:blocks] if blocks else b"") if what & MI_WALK_BLOCKS else None,
+        "arena_classes": arena_classes(heap),
         "classes": (<char *>heap.classes)[:classes],
         "own_classes": (<char *>walk.own_classes)[:classes] if walk.own_walked else None,
         "own_arenas": walk.own_arenas, "interpreters": walk.interpreters, "states": walk.states,
@@ -162,7 +186,7 @@ cdef dict heap_of_this_process(unsigned what):
     found = own_table(&guard.target, layout, &table, &hidden)
     # From here to the end of the walk nothing is allocated from pymalloc: the two describe one moment.
     stats_error = mi_malloc_stats_take(&stats)
-    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what, &walk)
+    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
     try:
         check(error)
         raw = heap_to_raw(layout, &walk, what)

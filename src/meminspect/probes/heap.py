@@ -12,6 +12,7 @@ The raw format, what `_native.heap_capture()` returns. `kind` says what is in it
     pools             -- packed POOL records (mi_pool), in the order of the arenas, or None
     blocks            -- bitmap of live blocks: arena_size / 128 bytes an arena, one bit for each 16 bytes from its
                          address on, least significant first, set where a block in use begins; or None
+    arena_classes     -- packed ARENA_CLASS records: live blocks by arena (its place in `arenas`) and size class, in order
     classes           -- packed CLASS records of all states walked; own_classes: of the calling interpreter's alone, or None
     own_arenas        -- how many of `arenas`, from the first on, are the calling interpreter's
     interpreters, states -- how many interpreters there are, how many pymalloc states were walked
@@ -34,6 +35,7 @@ from . import malloc_stats
 
 ARENA = Struct("<QQQqIIIIII")
 POOL = Struct("<QIHHHHI")
+ARENA_CLASS = Struct("<III")
 CLASS = Struct("<4Q")
 FREE_POOL = 0xFFFF
 SOURCE = "_PyObject_DebugMallocStats"
@@ -105,6 +107,7 @@ def build(raw: Mapping[str, Any]) -> HeapMap:
         omitted=omitted,
         pause_s=raw["pause_s"],
         _pools=None if raw["pools"] is None else PoolReader(raw, arenas),
+        _classes=ClassReader(raw, arenas),
     )
 
 
@@ -162,6 +165,18 @@ class PoolReader:
         at, count = self.first[arena.address]
         rows = POOL.iter_unpack(memoryview(self.records)[at * POOL.size : (at + count) * POOL.size])
         return tuple(pool_of(PoolRow(*row)) for row in rows)
+
+
+class ClassReader:
+    """The live blocks of an arena by size class, from the packed records."""
+
+    def __init__(self, raw: Mapping[str, Any], arenas: list[ArenaRow]) -> None:
+        self.rows: dict[int, dict[int, int]] = {row.address: {} for row in arenas}
+        for place, size_class, used in ARENA_CLASS.iter_unpack(raw["arena_classes"]):
+            self.rows[arenas[place].address][size_class] = used
+
+    def __call__(self, arena: Arena) -> dict[int, int]:
+        return self.rows[arena.address]
 
 
 def pool_of(row: PoolRow) -> Pool:
