@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 
-from meminspect.commands._frame import Command, complain
-from meminspect.errors import MeminspectError, UsageError
+from meminspect.commands._frame import Command
+from meminspect.commands._program import run_program
+from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
-from meminspect.launch.measured import run
 from meminspect.launch.output import open_output
 from meminspect.launch.program import Program
-from meminspect.launch.records import Record
-from meminspect.launch.watch import leave
-
-if TYPE_CHECKING:
-    from meminspect.models.report import Report
 
 
 class ReportCommand(Command):
@@ -51,25 +46,30 @@ class ReportCommand(Command):
         if program is not None:
             if pid is not None:
                 raise UsageError("--pid is about a process that runs already: name no program with it")
-            return run_program(program, options)
+            program.check()
+            page = Page(options, program)
+            run_program(
+                program, Order(interval_s=options["every"]), page.output,
+                lambda record, outcome: page.render(record.value(), hooked_by=outcome.hooked_by, note=outcome.note),
+            )  # fmt: skip
         if options["every"] is not None:
             raise UsageError("--every needs a program to run")
         page = Page(options, program=None)
-        try:
-            if pid is not None:
-                from meminspect.probes import remote
-
-                raw, context = remote.take(pid)
-            else:
-                from meminspect.probes.raw import take
-
-                raw, context = take(), {}
-            page.write(raw, **context)
-            page.output.close()
-        except BaseException:
-            page.output.discard()
-            raise
+        with page.output:
+            raw, context = take(pid)
+            page.output.write(page.render(raw, **context))
         return 0
+
+
+def take(pid: int | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The captures of another process, or of this one, and what is to be known for building the report."""
+    if pid is not None:
+        from meminspect.probes import remote
+
+        return remote.take(pid)
+    from meminspect.probes import raw
+
+    return raw.take(), {}
 
 
 class Page:
@@ -83,8 +83,8 @@ class Page:
         self.output = open_output(options["output"], beside_program=program is not None, append=self.one_line)
         self.color = self.output.color(not options["no_color"])
 
-    def write(self, raw: Mapping[str, Any], **how: Any) -> None:
-        """Builds and writes one report; `how` is context for its build. OutputError when it cannot be written."""
+    def render(self, raw: Mapping[str, Any], **how: Any) -> str:
+        """One report as a document; `how` is context for its build."""
         from meminspect.probes.report import build
 
         context: dict[str, Any] = dict(how)
@@ -93,48 +93,10 @@ class Page:
         if self.with_argv:
             context["with_argv"] = True
         report = build(raw, context)
-        self.output.write(self.render(report))
-
-    def render(self, report: Report) -> str:
         if self.as_json:
             from meminspect.views import report_json
 
-            return report_json.render(report, indent=None if self.one_line else 2) + "\n"
+            return report_json.render(report, indent=None if self.one_line else 2)
         from meminspect.views import report_text
 
-        output = self.output
-        return report_text.render(report, width=output.width, color=self.color, unicode=output.unicode).rstrip("\n") + "\n"
-
-
-def run_program(program: Program, options: Mapping[str, Any]) -> NoReturn:
-    """Runs the program, writes its report, and ends as the program ended whatever becomes of the writing."""
-    program.check()
-    page = Page(options, program)
-    trouble: list[str] = []
-
-    def write(record: Record, hooked_by: str | None, note: str | None) -> None:
-        if trouble:
-            return
-        try:
-            page.write(record.value(), hooked_by=hooked_by, note=note)
-        except MeminspectError as error:
-            trouble.append(str(error))
-        except Exception as error:  # the program's status is worth more than our traceback
-            trouble.append(f"the report could not be made: {type(error).__name__}: {error}")
-
-    try:
-        outcome = run(program, Order(interval_s=options["every"]), on_way=lambda record: write(record, "preload", None))
-    except BaseException:
-        page.output.discard()
-        raise
-    if outcome.last is not None:
-        write(outcome.last, outcome.hooked_by, outcome.note)
-    if not outcome.final:
-        trouble.append(outcome.note or "no result")
-    try:
-        page.output.close()
-    except MeminspectError as error:
-        trouble.append(str(error))
-    for text in trouble:
-        complain("meminspect", text)
-    leave(outcome.status)
+        return report_text.render(report, width=self.output.width, color=self.color, unicode=self.output.unicode)

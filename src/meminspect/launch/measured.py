@@ -37,10 +37,13 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
 
+OnWay = Callable[[Record, Outcome], None]
+
+
 class Collector:
     """Sorts the records that come in."""
 
-    def __init__(self, results: RecordFile, on_way: Callable[[Record], None] | None) -> None:
+    def __init__(self, results: RecordFile, on_way: OnWay | None) -> None:
         self._results = results
         self._on_way = on_way
         self.outcome = Outcome()
@@ -64,13 +67,14 @@ class Collector:
             outcome.last = record
             outcome.final = record.kind == FINAL
             if self._on_way and record.kind == EVERY:
-                self._on_way(record)
+                self._on_way(record, outcome)
 
 
 def run(
-    program: Program, order: hook.Order, *, on_way: Callable[[Record], None] | None = None, flags: tuple[str, ...] = ()
+    program: Program, order: hook.Order, *, on_way: OnWay | None = None, flags: tuple[str, ...] = ()
 ) -> Outcome:
-    """Runs the program as `python` would; `on_way` gets each record of --every when it has come.
+    """Runs the program as `python` would; `on_way` gets each record of --every when it has come,
+    with the outcome as it is known so far.
 
     Raises UsageError for a script that is not there, MeminspectError when there is no way into the interpreter; both
     before anything is started.

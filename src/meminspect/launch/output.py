@@ -38,8 +38,8 @@ class Output:
         self._written = False
 
     def write(self, document: str) -> None:
-        """Writes one document (text, or one line of JSON); OutputError when it cannot, BrokenPipeError to a pipe."""
-        data = memoryview(document.encode("utf-8", "backslashreplace"))
+        """Writes one document, ended by a newline; OutputError when it cannot be written, BrokenPipeError to a pipe."""
+        data = memoryview((document.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
@@ -70,6 +70,12 @@ class Output:
         """Closes without giving the file its name: what was written is not whole."""
         self._written = False
         self.close()
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close() if kind is None else self.discard()
 
     @property
     def is_terminal(self) -> bool:
