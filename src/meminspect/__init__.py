@@ -11,6 +11,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+
+def _in_main_interpreter() -> bool:
+    import _thread
+
+    if hasattr(_thread, "_is_main_interpreter"):  # from CPython 3.12 on
+        return bool(_thread._is_main_interpreter())
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        return True
+    return bool(interpreters.get_current() == interpreters.get_main())
+
+
+if not _in_main_interpreter():
+    # the native core's module state is static: loaded here first, it could not be loaded in the main interpreter any more
+    raise ImportError("meminspect cannot be imported in a subinterpreter: import it in the main one, which sees them all")
+
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
