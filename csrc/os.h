@@ -18,6 +18,13 @@
 void *mi_os_alloc(size_t size);
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size);
 void mi_os_free(void *block, size_t size);
+/* The blocks above that are in use now, so that a measurement can name its own memory. Some may be left out when there
+ * are more than the core ever holds at once; returns how many were written. */
+typedef struct mi_os_block {
+    uintptr_t start;
+    size_t size;
+} mi_os_block;
+size_t mi_os_blocks(mi_os_block *to, size_t capacity);
 
 /* ---- clocks ------------------------------------------------------------------------------------------------------ */
 
@@ -80,9 +87,26 @@ int mi_os_pagemap_open(pid_t pid, mi_error *error); /* a file descriptor, or -1 
 mi_error mi_os_pagemap_read(int pagemap, uintptr_t start, uint64_t *entries, size_t pages);
 void mi_os_close(int fd);
 
+/* Runs of present pages in the kernel's own form (struct page_region of uapi/linux/fs.h). */
+typedef struct mi_page_run {
+    uintptr_t start, end;
+    uint64_t categories;
+} mi_page_run;
+enum { MI_RUN_FILE = 1 << 2, MI_RUN_PRESENT = 1 << 3, MI_RUN_ZERO = 1 << 5 };
+/* Writes the runs of [start, end) by the PAGEMAP_SCAN ioctl, and in *next where to go on (`end` when all was seen);
+ * MI_E_ABSENT on kernels before 6.7. Untouched memory costs nothing. */
+mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_run *runs, size_t capacity, size_t *count,
+                         uintptr_t *next);
+
 /* ---- small files of /proc ------------------------------------------------------------------------------------------ */
+
+/* The ids of the threads of a process, in ascending order as the kernel lists them; *count may exceed `capacity`, then
+ * only as many were written. */
+mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count);
 
 /* Reads a whole small file (at most size - 1 bytes) and ends it with 0; its length, or -1 with the error set. */
 ssize_t mi_os_slurp(const char *path, char *to, size_t size, mi_error *error);
+/* Reads a file of unknown length into a block of its own, ended by a 0: give it back by mi_os_free(*text, *text_size). */
+mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length);
 
 #endif

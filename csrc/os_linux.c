@@ -7,9 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,20 +46,69 @@ static size_t whole_pages(size_t size) {
     return (size + page - 1) / page * page;
 }
 
+/* Which blocks are ours, without a lock: a slot is taken by writing its start over 0. A full table only means that a
+ * block is not named. */
+#define OWN_BLOCKS 1024
+static struct {
+    _Atomic uintptr_t start;
+    _Atomic size_t size;
+} own_blocks[OWN_BLOCKS];
+
+static void own_block_add(void *block, size_t size) {
+    for (size_t at = 0; at < OWN_BLOCKS; at++) {
+        uintptr_t none = 0;
+        if (atomic_load(&own_blocks[at].start)) continue;
+        if (!atomic_compare_exchange_strong(&own_blocks[at].start, &none, (uintptr_t)block)) continue;
+        atomic_store(&own_blocks[at].size, size);
+        return;
+    }
+}
+
+static void own_block_remove(void *block) {
+    for (size_t at = 0; at < OWN_BLOCKS; at++)
+        if (atomic_load(&own_blocks[at].start) == (uintptr_t)block) {
+            atomic_store(&own_blocks[at].size, 0);
+            atomic_store(&own_blocks[at].start, 0);
+            return;
+        }
+}
+
+size_t mi_os_blocks(mi_os_block *to, size_t capacity) {
+    size_t count = 0;
+    for (size_t at = 0; at < OWN_BLOCKS && count < capacity; at++) {
+        to[count].size = atomic_load(&own_blocks[at].size);
+        to[count].start = atomic_load(&own_blocks[at].start);
+        if (to[count].start && to[count].size) count++;
+    }
+    return count;
+}
+
 void *mi_os_alloc(size_t size) {
-    if (!size) size = 1;
-    void *block = mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return block == MAP_FAILED ? NULL : block;
+    size = whole_pages(size ? size : 1);
+    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return NULL;
+    own_block_add(block, size);
+    return block;
 }
 
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size) {
     if (!block) return mi_os_alloc(new_size);
-    void *moved = mremap(block, whole_pages(old_size ? old_size : 1), whole_pages(new_size), MREMAP_MAYMOVE);
-    return moved == MAP_FAILED ? NULL : moved;
+    new_size = whole_pages(new_size ? new_size : 1);
+    old_size = whole_pages(old_size ? old_size : 1);
+    own_block_remove(block); /* before the kernel may give the address to someone else */
+    void *moved = mremap(block, old_size, new_size, MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) {
+        own_block_add(block, old_size);
+        return NULL;
+    }
+    own_block_add(moved, new_size);
+    return moved;
 }
 
 void mi_os_free(void *block, size_t size) {
-    if (block) munmap(block, whole_pages(size ? size : 1));
+    if (!block) return;
+    own_block_remove(block);
+    munmap(block, whole_pages(size ? size : 1));
 }
 
 uint64_t mi_os_now_ns(void) {
@@ -164,8 +216,7 @@ static void proc_path(char *to, size_t size, pid_t pid, const char *file) {
         snprintf(to, size, "/proc/self/%s", file);
 }
 
-/* Reads a file of unknown length into a mapping of its own, ended by a 0. */
-static mi_error slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
+mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno);
     size_t size = 1 << 16, used = 0;
@@ -247,7 +298,7 @@ mi_error mi_os_maps(pid_t pid, mi_maps *maps) {
     size_t length = 0;
     memset(maps, 0, sizeof *maps);
     proc_path(path, sizeof path, pid, "maps");
-    mi_error error = slurp_all(path, &text, &maps->text_size, &length);
+    mi_error error = mi_os_slurp_all(path, &text, &maps->text_size, &length);
     if (error) return error;
     maps->text = text;
     size_t lines = 0;
@@ -322,6 +373,60 @@ mi_error mi_os_pagemap_read(int pagemap, uintptr_t start, uint64_t *entries, siz
 
 void mi_os_close(int fd) {
     if (fd >= 0) close(fd);
+}
+
+/* The argument of PAGEMAP_SCAN, spelled out because headers older than the kernel lack it (uapi/linux/fs.h). */
+struct scan_argument {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+
+mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_run *runs, size_t capacity, size_t *count,
+                         uintptr_t *next) {
+    struct scan_argument scan = {.size = sizeof scan,
+                                 .start = start,
+                                 .end = end,
+                                 .vec = (uintptr_t)runs,
+                                 .vec_len = capacity,
+                                 .category_mask = MI_RUN_PRESENT,
+                                 .return_mask = MI_RUN_PRESENT | MI_RUN_FILE | MI_RUN_ZERO};
+    int got;
+    do got = ioctl(pagemap, _IOWR('f', 16, struct scan_argument), &scan);
+    while (got < 0 && errno == EINTR);
+    *count = got > 0 ? (size_t)got : 0;
+    /* walk_end may be that of an earlier round inside the kernel (do_pagemap_scan leaves it when the last one fits) */
+    *next = !*count ? end : runs[*count - 1].end > scan.walk_end ? runs[*count - 1].end : (uintptr_t)scan.walk_end;
+    if (got >= 0) return MI_OK;
+    return errno == ENOTTY || errno == EINVAL || errno == ENOSYS ? MI_E_ABSENT : from_errno(errno);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------------- */
+
+mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count) {
+    char path[64], buffer[4096];
+    *count = 0;
+    proc_path(path, sizeof path, pid, "task");
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return from_errno(errno);
+    long got;
+    /* opendir would call malloc; an entry is inode, offset, length, type, name (getdents64(2)) */
+    while ((got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at + 19 < got;) {
+            uint16_t length;
+            memcpy(&length, buffer + at + 16, sizeof length);
+            const char *name = buffer + at + 19;
+            int32_t tid = 0;
+            while (*name >= '0' && *name <= '9') tid = tid * 10 + (*name++ - '0');
+            if (tid) {
+                if (*count < capacity) tids[*count] = tid;
+                ++*count;
+            }
+            at += length;
+        }
+    }
+    mi_error error = got < 0 ? from_errno(errno) : MI_OK;
+    close(fd);
+    return error;
 }
 
 /* ---- small files --------------------------------------------------------------------------------------------------- */

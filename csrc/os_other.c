@@ -18,6 +18,10 @@ void mi_os_free(void *block, size_t size) {
     (void)size;
     free(block);
 }
+size_t mi_os_blocks(mi_os_block *to, size_t capacity) {
+    (void)to, (void)capacity;
+    return 0;
+}
 uint64_t mi_os_now_ns(void) {
     struct timespec now;
     timespec_get(&now, TIME_UTC);
@@ -56,10 +60,24 @@ mi_error mi_os_pagemap_read(int pagemap, uintptr_t start, uint64_t *entries, siz
     return MI_E_ABSENT;
 }
 void mi_os_close(int fd) { (void)fd; }
+mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_run *runs, size_t capacity, size_t *count,
+                         uintptr_t *next) {
+    (void)pagemap, (void)start, (void)end, (void)runs, (void)capacity, (void)count, (void)next;
+    return MI_E_ABSENT;
+}
+mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count) {
+    (void)pid, (void)tids, (void)capacity;
+    *count = 0;
+    return MI_E_ABSENT;
+}
 ssize_t mi_os_slurp(const char *path, char *to, size_t size, mi_error *error) {
     (void)path, (void)to, (void)size;
     *error = MI_E_ABSENT;
     return -1;
+}
+mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
+    (void)path, (void)text, (void)text_size, (void)length;
+    return MI_E_ABSENT;
 }
 #else
 typedef int mi_os_other_is_elsewhere; /* ISO C forbids an empty translation unit */

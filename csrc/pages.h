@@ -1,0 +1,51 @@
+/* pages.h - which pages of a process are resident at one moment, and reading only those.
+ *
+ * The pages are kept as runs in ascending order, whatever the kernel gave them as (PAGEMAP_SCAN, or the entries of
+ * pagemap). Zero pages are left out: they are present but no memory, and Rss does not count them. The window reads a
+ * target through mi_os_read and only what was resident, because touching another page would map it. */
+#ifndef MI_PAGES_H
+#define MI_PAGES_H
+
+#include "os.h"
+
+typedef struct mi_pages {
+    mi_page_run *runs;
+    uint64_t *sums; /* sums[i]: bytes in the runs before runs[i]; one more than there are runs */
+    size_t count, capacity;
+    int scanned;             /* by PAGEMAP_SCAN, which tells zero pages */
+    uint64_t zero_bytes;     /* present zero pages, left out */
+    uint64_t doubtful_bytes; /* without PAGEMAP_SCAN: private pages that are a zero page or shared since a fork */
+    pid_t pid;
+    int pagemap;
+} mi_pages;
+
+/* Opens the page map and reads it once, so that the tables have their size and are resident themselves before the
+ * reading that counts. `plain` asks for pagemap's entries even where the kernel has PAGEMAP_SCAN. */
+mi_error mi_pages_open(mi_pages *pages, pid_t pid, const mi_maps *maps, int plain);
+/* Reads the page map: this is the moment. */
+mi_error mi_pages_read(mi_pages *pages, const mi_maps *maps);
+void mi_pages_close(mi_pages *pages);
+
+/* Resident bytes in [start, end). *hint is where the last search ended: ascending questions cost no search. */
+uint64_t mi_pages_bytes(const mi_pages *pages, size_t *hint, uintptr_t start, uintptr_t end);
+/* The first run that ends behind `address`, or pages->count. */
+size_t mi_pages_seek(const mi_pages *pages, size_t *hint, uintptr_t address);
+
+typedef struct mi_window {
+    const mi_pages *pages;
+    unsigned char *bytes;
+    uintptr_t start;
+    size_t size;  /* bytes that are valid */
+    size_t ahead; /* how much the next read takes: grows while the reading is sequential */
+    size_t hint;
+} mi_window;
+
+mi_error mi_window_open(mi_window *window, const mi_pages *pages);
+void mi_window_close(mi_window *window);
+/* A copy of `size` bytes at `address`, which must not cross a page; NULL when the page was not resident or cannot be
+ * read. Valid until the next call. */
+const void *mi_window_at(mi_window *window, uintptr_t address, size_t size);
+/* A word, 0 where it cannot be read. */
+uintptr_t mi_window_word(mi_window *window, uintptr_t address);
+
+#endif
