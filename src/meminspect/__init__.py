@@ -34,6 +34,7 @@ _PUBLIC = {
     "doctor": "meminspect.probes.doctor",
     "gc_state": "meminspect.probes.gc",
     "header": "meminspect.probes.header",
+    "memory": "meminspect.probes.memory",
     "install": "meminspect.integrations.signal_report",
     "uninstall": "meminspect.integrations.signal_report",
     "render": "meminspect.views.report_text",

@@ -16,17 +16,18 @@ def large_path(memory: MemoryBreakdown, heap: HeapMap | None) -> LargePath:
     """The sums over all malloc arenas; None where this malloc cannot be walked, `reason` says so."""
     arenas = memory.malloc_arenas
     glibc = memory.malloc.startswith("glibc")
+    unknown = DYNAMIC if memory.mmap_threshold_bytes is None else None
     return LargePath(
         malloc=memory.malloc,
         threshold_bytes=small_threshold(heap),
-        mmap_threshold_bytes=None,
+        mmap_threshold_bytes=memory.mmap_threshold_bytes,
         live_bytes=sum(arena.live_bytes for arena in arenas) if arenas else None,
         free_bytes=sum(arena.free_bytes + arena.top_bytes for arena in arenas) if arenas else None,
         free_resident_bytes=sum(arena.free_resident_bytes for arena in arenas) if arenas else None,
         mmapped_chunks=memory.mmapped_chunks,
         mmapped_bytes=memory.mmapped_bytes,
         trim_would_return_bytes=memory.trim_would_return_bytes,
-        reason=DYNAMIC if glibc else f"only glibc's heaps can be walked, and {memory.malloc} is in force",
+        reason=unknown if glibc else f"only glibc's heaps can be walked, and {memory.malloc} is in force",
     )
 
 

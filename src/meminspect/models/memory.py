@@ -101,6 +101,9 @@ class MemoryBreakdown(Model):
     trim_would_return_bytes -- what malloc_trim(0) would give back, predicted, None when it cannot be told
     malloc   -- the malloc in force: "glibc 2.36", "jemalloc", ...
     exact    -- False when pages or chunks could not be read; `reason` says why and how much it concerns
+    mmap_threshold_bytes -- glibc's mmap threshold now (mp_ in malloc.c), None where it was not found
+    zero_bytes -- pages that are mapped to the kernel's zero page: present, but no memory and not in Rss
+    cgroup_reason -- why there is no `cgroup`
     """
 
     pid: int
@@ -120,6 +123,9 @@ class MemoryBreakdown(Model):
     exact: bool
     reason: str | None
     pause_s: float
+    mmap_threshold_bytes: int | None = None
+    zero_bytes: int | None = None
+    cgroup_reason: str | None = None
 
     def __repr__(self) -> str:
         return f"<MemoryBreakdown of {self.pid}: RSS {self.rss_bytes}, {self.unattributed_bytes} unattributed>"
