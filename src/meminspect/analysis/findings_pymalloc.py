@@ -8,7 +8,7 @@ from .tree import pymalloc_part
 from .weigh import Weighed, notable, of_rss
 from .words import count, percent, size
 
-DOMINATES = 0.95  # of the blocks in sparse arenas: then a sentence may speak of this size class alone
+ALONE = 0.5  # of the sparse arenas: when so many hold blocks of one size class only, the sentence speaks of it
 MANY_OBJECTS_BYTES = 16  # header and rounding that malloc adds to a chunk (malloc/malloc.c: SIZE_SZ, MALLOC_ALIGNMENT)
 HUGE_PAGE = 2 << 20
 TRY_SCATTERED = (
@@ -54,9 +54,8 @@ def scattered(report: Report) -> Weighed | None:
             figures |= {"keeper_size": keeper.size, "keeper_blocks": keeper.blocks, "keeper_arenas": keeper.arenas}
             figures["keeper_arenas_alone"] = keeper.arenas_alone
         text = (
-            f"{held} and cannot give it back: {_survivors(fragments, keeper)} "
-            f"{'keep' if fragments.sparse_blocks != 1 else 'keeps'} {fragments.arenas_sparse:,} of its "
-            f"{count(fragments.arenas, arenas)}, filling {percent(_fill(fragments), 1)} of them."
+            f"{held} and cannot give it back: {_survivors(fragments, keeper)} of its "
+            f"{count(fragments.arenas, arenas)}, which are {percent(_fill(fragments))} full."
         )
         attempt = TRY_SCATTERED
     else:
@@ -73,12 +72,18 @@ def scattered(report: Report) -> Weighed | None:
 
 
 def _survivors(fragments: Fragmentation, keeper: Keeper | None) -> str:
-    blocks = count(fragments.sparse_blocks, "live block")
+    """'10,782 live blocks of 64 bytes keep 63': of one size class where most arenas would go with it, else of all."""
+    if keeper is not None and keeper.arenas_alone >= ALONE * fragments.arenas_sparse:
+        of = f"of {keeper.size} bytes"
+        return f"{_keep(keeper.blocks, f'live block {of}', f'live blocks {of}')} {keeper.arenas:,}"
+    blocks = _keep(fragments.sparse_blocks, "live block", "live blocks")
     if keeper is None:
-        return blocks
-    if keeper.blocks >= DOMINATES * fragments.sparse_blocks:
-        return f"{count(keeper.blocks, 'live block')} of {keeper.size} bytes"
-    return f"{blocks}, {keeper.blocks:,} of them of {keeper.size} bytes in {count(keeper.arenas, 'arena')},"
+        return f"{blocks} {fragments.arenas_sparse:,}"
+    return f"{blocks} {fragments.arenas_sparse:,} (blocks of {keeper.size} bytes lie in {keeper.arenas:,} of these)"
+
+
+def _keep(blocks: int, noun: str, plural: str) -> str:
+    return f"{count(blocks, noun, plural)} {'keeps' if blocks == 1 else 'keep'}"
 
 
 def _fill(fragments: Fragmentation) -> float:

@@ -87,7 +87,7 @@ def cgroup_line(page: Page, report: Report) -> None:
 
 def what_to_do(page: Page, report: Report) -> None:
     """The findings, numbered, each with what to try; what the answer said already is not said again."""
-    page.heading("What to do", "what the first lines of the page say comes first")
+    page.heading("What to do")
     if not report.findings:
         page.indented(("Nothing that the figures tell.", ""))
     for number, finding in enumerate(report.findings, 1):
