@@ -91,7 +91,7 @@ def tree_of(heap: HeapMap, others: dict[str, int | dict[str, int]]) -> MemoryNod
         "free pools": ledger.free_pools_bytes,
         "headers and the rest": ledger.pool_headers_bytes + ledger.quantization_bytes + ledger.alignment_bytes,
     }
-    children = [parent("pymalloc arenas", parts, len(heap.arenas))]
+    children = [parent("pymalloc", parts, len(heap.arenas))]
     for name, value in others.items():
         children.append(parent(name, value) if isinstance(value, dict) else MemoryNode(name, value, value, None))
     return MemoryNode("RSS", sum(child.bytes for child in children), 0, None, tuple(children))
@@ -227,8 +227,8 @@ def bare_report() -> Report:
     tree = tree_of(
         heap,
         {
-            "glibc heap": {"live": 1200 * KIB, "free": 90 * KIB, "top of heap": 40 * KIB},
-            "libraries and files": {"libpython3.13.so.1.0": 4200 * KIB, "libc.so.6": 1500 * KIB, "math.so": 60 * KIB},
+            "glibc malloc": {"live chunks": 1200 * KIB, "free chunks": 90 * KIB, "top of heap": 40 * KIB},
+            "files": {"libpython3.13.so.1.0": 4200 * KIB, "libc.so.6": 1500 * KIB, "math.so": 60 * KIB},
             "thread stacks": {"MainThread": 48 * KIB},
             "unattributed": 0,
         },
@@ -240,5 +240,5 @@ def bare_report() -> Report:
 def scattered_report() -> Report:
     """The case of 99 % freed: free memory that pymalloc cannot give back."""
     heap = scattered_heap()
-    tree = tree_of(heap, {"glibc heap": {"live": 9 * MIB}, "libraries and files": {"libpython3.13.so.1.0": 7 * MIB}})
+    tree = tree_of(heap, {"glibc malloc": {"live chunks": 9 * MIB}, "files": {"libpython3.13.so.1.0": 7 * MIB}})
     return report_of(heap, memory_of(tree))

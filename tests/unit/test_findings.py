@@ -43,12 +43,12 @@ def quiet_heap() -> HeapMap:
 def small(others: dict[str, int | dict[str, int]] | None = None, **changes: Any) -> Report:
     """A process with one full arena and what is asked for."""
     heap = quiet_heap()
-    return report_of(heap, memory_of(tree_of(heap, others or {"glibc heap": {"live": 2 * MIB}}), **changes))
+    return report_of(heap, memory_of(tree_of(heap, others or {"glibc malloc": {"live chunks": 2 * MIB}}), **changes))
 
 
 def malloc_report(*, free: int, trim: int, allocator: str = "pymalloc", live_chunks: int = 40_000) -> Report:
     heap = replace(quiet_heap(), allocator=allocator)
-    tree = tree_of(heap, {"glibc heap": {"live": 3 * MIB, "free": free}})
+    tree = tree_of(heap, {"glibc malloc": {"live chunks": 3 * MIB, "free chunks": free}})
     arena = malloc_arena(live=3 * MIB, free=free, trim=trim, live_chunks=live_chunks)
     memory = memory_of(tree, malloc_arenas=(arena,), trim_would_return_bytes=trim)
     return report_of(heap, memory)
@@ -57,7 +57,7 @@ def malloc_report(*, free: int, trim: int, allocator: str = "pymalloc", live_chu
 def test_a_process_that_holds_nothing_back_is_told_what_it_consists_of() -> None:
     report = bare_report()
     assert ids(report)[0] == "rss_composition"
-    assert "libraries and files" in report.findings[0].text
+    assert "files" in report.findings[0].text
     assert "pymalloc_fragmentation" not in ids(report)
     assert "glibc_retained" not in ids(report)
 
@@ -85,7 +85,7 @@ def test_whole_free_pools_are_a_finding_of_their_own() -> None:
 
 def test_most_of_it_alive_names_the_size_class() -> None:
     heap = heap_of([[(48, 340)] * 63 for _ in range(100)])
-    report = report_of(heap, memory_of(tree_of(heap, {"glibc heap": {"live": 2 * MIB}})))
+    report = report_of(heap, memory_of(tree_of(heap, {"glibc malloc": {"live chunks": 2 * MIB}})))
     assert report.findings[0].id == "rss_composition"
     assert f"{340 * 63 * 100:,} live blocks of 48 bytes" in report.findings[0].text
 
@@ -135,7 +135,7 @@ def test_what_casts_doubt_comes_right_behind_the_answer() -> None:
 
 def test_unattributed_is_quiet_within_what_is_promised() -> None:
     heap = quiet_heap()
-    within = memory_of(tree_of(heap, {"glibc heap": {"live": 99 * MIB}, "unattributed": 200 * KIB}))
+    within = memory_of(tree_of(heap, {"glibc malloc": {"live chunks": 99 * MIB}, "unattributed": 200 * KIB}))
     assert "unattributed" not in ids(report_of(heap, within))
 
 
@@ -155,8 +155,12 @@ GROUP = Cgroup("/app", 2, 2000 * MIB, 2048 * MIB, None, None, None, None, None, 
         ("swap", small(swap_bytes=50 * MIB), "50 MiB of this process is in swap"),
         ("peak", small(peak_rss_bytes=500 * MIB), "The peak was 500 MiB"),
         ("another_malloc", small(malloc="jemalloc", malloc_arenas=()), "malloc is jemalloc"),
-        ("cached_stacks", small({"thread stacks": {"cached stacks": 8 * MIB}}), "8.0 MiB is resident in stacks"),
-        ("file_pages", small({"libraries and files": {"libc.so.6": 9 * MIB}}), "pages of libraries"),
+        (
+            "cached_stacks",
+            small({"thread stacks": {"cached stacks of ended threads": 8 * MIB}}),
+            "8.0 MiB is resident in stacks",
+        ),
+        ("file_pages", small({"files": {"libc.so.6": 9 * MIB}}), "pages of libraries"),
         (
             "glibc_tcache",
             small(malloc_arenas=(malloc_arena(tcache_bytes=2 * MIB, tcache_chunks=900),)),
@@ -223,9 +227,7 @@ def test_debug_padding_and_untouched() -> None:
     assert "adds 24 bytes to each of 16,065 live blocks: 377 KiB" in one(report, "debug_padding").text
     assert report.large is not None
     assert report.large.threshold_bytes == 512 - 24
-    huge = MemoryNode(
-        "RSS", 20 * MIB, 0, None, (parent("pymalloc arenas", {"live blocks": MIB, "untouched": 19 * MIB}),)
-    )
+    huge = MemoryNode("RSS", 20 * MIB, 0, None, (parent("pymalloc", {"live blocks": MIB, "untouched": 19 * MIB}),))
     report = report_of(replace(quiet_heap(), arena_size=2 * MIB), memory_of(huge))
     assert report.findings[0].id == "pymalloc_untouched_resident"
 

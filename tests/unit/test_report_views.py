@@ -54,7 +54,7 @@ def empty_report() -> Report:
 @cache
 def big_report() -> Report:
     heap = scattered_heap(9_000)
-    tree = tree_of(heap, {"libraries and files": {f"lib{n}.so": 4096 * (n + 1) for n in range(3000)}})
+    tree = tree_of(heap, {"files": {f"lib{n}.so": 4096 * (n + 1) for n in range(3000)}})
     arenas = tuple(malloc_arena(f"thread {n}") for n in range(3000))
     return report_of(heap, memory_of(tree, malloc_arenas=arenas))
 
@@ -180,7 +180,7 @@ def test_every_section_is_there_whatever_is_missing(make: Any, title: str) -> No
 def test_small_parts_are_summed_and_every_cause_at_the_root_is_a_line() -> None:
     heap = heap_of([[(64, 255)] * 63])
     libraries = {f"lib{n}.so": MIB - n for n in range(40)}
-    report = report_of(heap, memory_of(tree_of(heap, {"libraries and files": libraries, "tiny": 4096})))
+    report = report_of(heap, memory_of(tree_of(heap, {"files": libraries, "tiny": 4096})))
     page = report_text.render(report, width=100)
     assert "lib5.so" in page
     assert "lib6.so" not in page

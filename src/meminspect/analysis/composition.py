@@ -5,9 +5,13 @@ from __future__ import annotations
 from ..models.memory import MemoryNode
 from ..models.report import Finding, Report
 from .weigh import Weighed
-from .words import count, size
+from .words import count, percent, size
 
+COMPOSITION = "rss_composition"  # its sentence begins with RSS itself
 NAMED = 3  # causes in one sentence
+SMALL_SHARE = 0.02  # of RSS: a smaller one is not worth its place in that sentence
+MOSTLY = 0.6
+HEAPS = ("pymalloc", "mimalloc", "glibc")
 CLASS_SHARE = 0.25  # of RSS: from here on one size class deserves to be named
 
 
@@ -17,18 +21,19 @@ def composition(report: Report) -> Weighed | None:
     if memory is None or memory.rss_bytes <= 0:
         return None
     parts = sorted(memory.tree.children, key=lambda node: -node.bytes)[:NAMED]
-    named = [part for part in parts if part.bytes]
+    named = [part for part in parts if part.bytes >= SMALL_SHARE * memory.rss_bytes]
     if not named:
         return None
-    listing = ", ".join(_part(node, memory.rss_bytes) for node in named)
     figures: dict[str, int | float | str] = {f"bytes of {node.name}": node.bytes for node in named}
     figures["rss_bytes"] = memory.rss_bytes
-    text = f"It is {listing}; no large part of it is free memory held back"
+    parts_text = [_part(node, memory.rss_bytes) for node in named]
+    listing = ", ".join(parts_text[:-1]) + (" and " if len(parts_text) > 1 else "") + parts_text[-1]
+    text = f"RSS of {size(memory.rss_bytes)} is mostly {listing}. No large part of it is free memory held back"
     top = max(report.pymalloc.size_classes, key=lambda item: item.used_bytes, default=None) if report.pymalloc else None
     if top is not None and top.used_bytes >= CLASS_SHARE * memory.rss_bytes:
-        text += f": {count(top.used, 'live block')} of {top.size} bytes alone are {size(top.used_bytes)}"
+        text += f"; {count(top.used, 'live block')} of {top.size} bytes alone are {size(top.used_bytes)}"
         figures |= {"top_class_size": top.size, "top_class_blocks": top.used}
-    return Weighed(Finding("rss_composition", text + ".", figures, advice(named[0].name)), explains_rss=True)
+    return Weighed(Finding(COMPOSITION, text + ".", figures, advice(named[0].name)), explains_rss=True)
 
 
 def advice(largest: str) -> str:
@@ -48,8 +53,9 @@ def advice(largest: str) -> str:
 
 
 def _part(node: MemoryNode, rss: int) -> str:
-    text = f"{node.name} {size(node.bytes)} ({node.bytes / rss:.0%})".replace("%", " %")
-    inner = max(node.children, key=lambda child: child.bytes, default=None)
-    if inner is not None and inner.bytes >= 0.6 * node.bytes:
-        text += f", most of it {inner.name}"
-    return text
+    """'pymalloc (184 MiB, 36 %, mostly live blocks)'; of a heap, not of files, the largest leaf is named."""
+    facts = [size(node.bytes), percent(node.bytes / rss, 0)]
+    leaf = max(node.leaves(), key=lambda leaf: leaf.bytes)
+    if leaf is not node and leaf.bytes >= MOSTLY * node.bytes and node.name.lower().startswith(HEAPS):
+        facts.append(f"mostly {leaf.name}")
+    return f"{node.name} ({', '.join(facts)})"

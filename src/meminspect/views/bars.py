@@ -55,4 +55,4 @@ def legend(*, unicode: bool = True) -> str:
     """What the marks mean."""
     marks = SHADES if unicode else SHADES_ASCII
     low, middle, high = (f"<{limit * 100:.0f}" for limit in SHADE_LIMITS)
-    return f"{marks[0]} 0  {marks[1]} {low}  {marks[2]} {middle}  {marks[3]} {high}  {marks[4]} up to 100 % live"
+    return f"{marks[0]} 0  {marks[1]} {low}  {marks[2]} {middle}  {marks[3]} {high}  {marks[4]} more"

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 40
 MAX_WIDTH = 160  # wider lines are hard to follow from left to right
+INDENT = 2
+GAP = 2  # between columns
+MIN_COLUMN = 8
 ASCII = str.maketrans({"…": "~", "·": "-"})
 
 HEADING = "bold"
@@ -114,26 +117,39 @@ class Page:
         self._console.print(grid)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, header: bool = True) -> None:
-        """A table two cells in from the left, without lines; text that does not fit is cut with an ellipsis."""
+        """A table two cells in from the left, without lines.
+
+        Figures are never cut: the first column that grows gives way, with an ellipsis, when the page is too narrow.
+        """
         from rich.table import Table
 
-        table = Table(
-            box=None, show_header=header, header_style=DIM, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False
-        )
-        table.add_column("", width=0, no_wrap=True)
-        for column in columns:
+        cells = [[self.text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        table = Table.grid(padding=(0, GAP, 0, 0))
+        table.add_column(width=INDENT - GAP)
+        for column, width in zip(columns, self._widths(columns, cells, header), strict=True):
             table.add_column(
-                self.text(column.title),
                 justify="right" if column.figures else "left",
-                ratio=1 if column.grow else None,
                 style=column.style,
-                width=column.width,
+                width=width,
                 no_wrap=True,
                 overflow="ellipsis",
             )
-        for row in rows:
-            table.add_row("", *(cell if not isinstance(cell, str) else self.text(cell) for cell in row))
+        if header:
+            table.add_row("", *(self.text(column.title, DIM) for column in columns))
+        for row in cells:
+            table.add_row("", *row)
         self._console.print(table)
+
+    def _widths(self, columns: Sequence[Column], cells: list[list[Text]], header: bool) -> list[int]:
+        widths = [
+            max([len(column.title) if header else 0, column.width or 0, *(row[at].cell_len for row in cells)])
+            for at, column in enumerate(columns)
+        ]
+        over = INDENT + sum(widths) + GAP * len(widths) - self.width
+        growing = next((at for at, column in enumerate(columns) if column.grow), None)
+        if over > 0 and growing is not None:
+            widths[growing] = max(MIN_COLUMN, widths[growing] - over)
+        return widths
 
     def __str__(self) -> str:
         lines = [line.rstrip() for line in self._to.getvalue().split("\n")]

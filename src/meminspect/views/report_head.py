@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..analysis.composition import COMPOSITION
 from ..analysis.tree import leaf_sum
 from ..analysis.words import count, percent, seconds, size
 from ..models.report import Finding, Report
@@ -24,10 +25,11 @@ def answer(page: Page, report: Report) -> None:
     if report.memory is None:
         page.line(f"RSS could not be read: {report.missing.get('memory', 'unknown')}.", WARN)
     else:
-        text = f"RSS is {size(report.memory.rss_bytes)}."
-        if lead is not None and lead.concern == "memory":
-            text += f" {lead.text}"
-        page.line(text, ANSWER)
+        rss = f"RSS is {size(report.memory.rss_bytes)}."
+        if lead is None or lead.concern != "memory":
+            page.line(rss, ANSWER)
+        else:
+            page.line(lead.text if lead.id == COMPOSITION else f"{rss} {lead.text}", ANSWER)
     for finding in report.findings:
         if finding.concern == "trust":
             page.line(finding.text, WARN)

@@ -46,7 +46,7 @@ def arenas(page: Page, heap: HeapMap) -> None:
     shown = picture([arena.occupancy for arena in heap.arenas], page.width - 4, PICTURE_LINES, unicode=page.unicode)
     noun = words(heap)[0]
     each = f"Each mark is one {noun}" if shown.per_mark == 1 else f"Each mark is {shown.per_mark} {noun}s"
-    page.indented((f"{each}, the emptiest first: {legend(unicode=page.unicode)}", DIM))
+    page.indented((f"{each}, emptiest first; % live: {legend(unicode=page.unicode)}", DIM))
     page.block(shown.lines, FIGURE)
 
 

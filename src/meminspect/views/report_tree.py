@@ -12,8 +12,10 @@ from .bars import bar
 from .page import DIM, FIGURE, Column, Page
 
 DEPTH = 3
-OPEN_SHARE = 0.005  # of RSS: a node below it is not opened, and a leaf below it is summed with its like
-OPEN_CHILDREN = 6
+SHOWN_SHARE = 0.005  # of RSS: below the first level a smaller part is summed with its like
+SHOWN_CHILDREN = 6
+OPEN_SHARE = (0.005, 0.05)  # of RSS, by depth: a smaller node is not opened
+PLAIN_SHARE = 0.9  # a node below the first level that is so far of one kind is not opened
 ALWAYS = "unattributed"
 
 
@@ -37,7 +39,7 @@ def section(page: Page, report: Report) -> None:
     rows = [
         (
             page.text("  " * row.depth + row.name, "" if row.depth == 0 else DIM),
-            f"{row.count:,}" if row.count is not None else "",
+            f"{row.count:,}" if row.count else "",
             mib(row.bytes),
             percent(row.bytes / rss) if row.bytes else "0.0 %",
             page.text(bar(row.bytes / rss, width, unicode=page.unicode), FIGURE),
@@ -46,7 +48,7 @@ def section(page: Page, report: Report) -> None:
     ]
     columns = (
         Column("", grow=True),
-        Column("number", figures=True, style=DIM),
+        Column("count", figures=True, style=DIM),
         Column("MiB", figures=True),
         Column("% of RSS", figures=True),
         Column("", width=width),
@@ -65,16 +67,21 @@ def table_rows(tree: MemoryNode, rss: int) -> Iterator[Row]:
 
 def _rows(node: MemoryNode, rss: int, depth: int) -> Iterator[Row]:
     ordered = sorted(node.children, key=lambda child: (child.name == ALWAYS, -child.bytes))
-    shown = [child for child in ordered if depth == 0 or child.bytes >= OPEN_SHARE * rss][
-        : None if depth == 0 else OPEN_CHILDREN
-    ]
-    hidden = [child for child in ordered if child not in shown]
+    shown = ordered if depth == 0 else [child for child in ordered if child.bytes >= SHOWN_SHARE * rss][:SHOWN_CHILDREN]
+    hidden = ordered[len(shown) :]
     if len(hidden) == 1 and hidden[0].bytes:
-        shown, hidden = shown + hidden, []
+        shown, hidden = ordered, []
     for child in shown:
         yield Row(depth, child.name, child.bytes, child.count)
-        if depth + 1 < DEPTH and child.bytes >= OPEN_SHARE * rss and len(child.children) > 0:
+        if opens(child, rss, depth):
             yield from _rows(child, rss, depth + 1)
     rest = sum(child.bytes for child in hidden)
     if rest and shown:
         yield Row(depth, f"{len(hidden):,} smaller", rest, None)
+
+
+def opens(node: MemoryNode, rss: int, depth: int) -> bool:
+    """Whether a node's children are worth lines of their own."""
+    if not node.children or depth + 1 >= DEPTH or node.bytes < OPEN_SHARE[depth] * rss:
+        return False
+    return depth == 0 or max(child.bytes for child in node.children) < PLAIN_SHARE * node.bytes
