@@ -56,6 +56,8 @@ static int has_debug_frame(const mi_target *target, uintptr_t block, size_t size
     return 1;
 }
 
+enum { TRIM_FROM = 1 << 16 };
+
 static void *allocate(mi_function function, size_t size) {
     if (function == MI_OBJECT_MALLOC) return PyObject_Malloc(size);
     return function == MI_MEM_MALLOC ? PyMem_Malloc(size) : PyMem_RawMalloc(size);
@@ -99,14 +101,15 @@ static void look(const mi_target *target, const mi_layout *layout, const mi_aren
 }
 
 mi_error mi_probe_take(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
-                       mi_function function, size_t size, int keep_mmapped, mi_probe *probe) {
+                       mi_function function, size_t size, int throw_away, mi_probe *probe) {
     static const char letters[] = {'o', 'm', 'r'};
     memset(probe, 0, sizeof *probe);
+    if (throw_away && size >= TRIM_FROM) malloc_trim(0);
     void *block = allocate(function, size);
     if (!block) return MI_E_MEMORY;
     probe->address = (uintptr_t)block;
     look(target, layout, table, letters[function], size, probe);
-    if (!keep_mmapped || probe->path != MI_PATH_MMAPPED) release(function, block);
+    if (!throw_away || probe->path != MI_PATH_MMAPPED) release(function, block);
     return MI_OK;
 }
 

@@ -32,10 +32,11 @@ typedef struct mi_probe {
 #define MI_DEBUG_BEFORE (2 * sizeof(size_t))
 #define MI_DEBUG_AROUND (3 * sizeof(size_t))
 
-/* MI_E_MEMORY when the function returned NULL. `table` may be empty. With `keep_mmapped` a chunk that is a mapping of its
- * own is not freed: that would raise glibc's mmap threshold (mp_.mmap_threshold in __libc_free). */
+/* MI_E_MEMORY when the function returned NULL. `table` may be empty. `throw_away` is for a process that ends soon: the
+ * heap is trimmed first, for what its top has room for is never mmapped, and a chunk that is a mapping of its own is not
+ * freed, for that would raise glibc's mmap threshold (malloc/malloc.c: sysmalloc, __libc_free). */
 mi_error mi_probe_take(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
-                       mi_function function, size_t size, int keep_mmapped, mi_probe *probe);
+                       mi_function function, size_t size, int throw_away, mi_probe *probe);
 /* The glibc chunk whose memory begins at `block`; false when the words before it are none. `at_least` bytes are known to
  * be in it. Reads only: a chunk in use of a heap is followed by one that says so. */
 int mi_chunk_at(const mi_target *target, uintptr_t block, size_t at_least, size_t *usable, size_t *size, int *mmapped);

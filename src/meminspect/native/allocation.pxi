@@ -20,7 +20,7 @@ cdef extern from "alloc_probe.h":
         uint32_t debug
         mi_block_place place
     mi_error mi_probe_take(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
-                           mi_function function, size_t size, int keep_mmapped, mi_probe *probe)
+                           mi_function function, size_t size, int throw_away, mi_probe *probe)
     int mi_chunk_at(const mi_target *target, uintptr_t block, size_t at_least, size_t *usable, size_t *size,
                     int *mmapped)
     ctypedef struct mi_allocator:
@@ -78,13 +78,13 @@ def allocator_capture():
     return allocator_to_raw(guard, &allocator)
 
 
-def allocation_capture(size_t size, allocator=None, bint keep_mmapped=False):
+def allocation_capture(size_t size, allocator=None, bint throw_away=False):
     """Allocates `size` bytes through each of CPython's functions, looks where the block lies, and frees it.
 
     A list of {"function", "path": "pymalloc", "glibc heap", "glibc mmapped" or "other", "address", "usable": bytes or
     None, "place": dict in pymalloc or None, "allocator": name}. `allocator` is what allocator_capture() returned before.
-    keep_mmapped -- leaves chunks that are mappings of their own allocated, for a process that is thrown away: freeing one
-                    raises glibc's mmap threshold for good
+    throw_away -- for a process that ends soon: trims glibc's heap before large sizes, for what the heap has room for is
+                  never mmapped, and leaves mmapped chunks allocated, for freeing one raises the threshold for good
     """
     cdef _Target guard = _Target()
     cdef const mi_layout *layout = the_layout()
@@ -100,7 +100,7 @@ def allocation_capture(size_t size, allocator=None, bint keep_mmapped=False):
     for name, function in (("PyObject_Malloc", MI_OBJECT_MALLOC), ("PyMem_Malloc", MI_MEM_MALLOC),
                            ("PyMem_RawMalloc", MI_RAW_MALLOC)):
         own_table(&guard.target, layout, &table, &hidden)
-        if mi_probe_take(&guard.target, layout, &table, function, size, keep_mmapped, &probe) != MI_OK:
+        if mi_probe_take(&guard.target, layout, &table, function, size, throw_away, &probe) != MI_OK:
             result.append({"function": name, "path": None, "address": 0, "usable": None, "place": None,
                            "allocator": allocator["allocator"]})
             continue

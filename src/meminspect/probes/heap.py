@@ -96,7 +96,7 @@ def build(raw: Mapping[str, Any]) -> HeapMap:
     return HeapMap(
         allocator=raw["allocator"],
         exact=not reasons,
-        reason="; ".join(reasons) or raw["hook"] and f"PyObject_Malloc is hooked by {raw['hook']}" or None,
+        reason="; ".join(reasons) or note(raw),
         arena_size=raw["arena_size"],
         pool_size=raw["pool_size"],
         padding_bytes=raw["padding_bytes"],
@@ -109,6 +109,13 @@ def build(raw: Mapping[str, Any]) -> HeapMap:
         _pools=None if raw["pools"] is None else PoolReader(raw, arenas),
         _classes=ClassReader(raw, arenas),
     )
+
+
+def note(raw: Mapping[str, Any]) -> str | None:
+    """What is to be known of exact figures."""
+    if raw["kind"] == "malloc":
+        return f"objects are allocated by {raw['allocator']}: there are no arenas"
+    return f"{raw['hook']} stands before pymalloc" if raw["hook"] else None
 
 
 def size_classes(raw: Mapping[str, Any], packed: bytes) -> list[SizeClass]:
