@@ -93,7 +93,11 @@ def test_most_of_it_alive_names_the_size_class() -> None:
 @pytest.mark.parametrize(
     ("free", "trim", "words"),
     [
-        (200 * MIB, 196 * MIB, ("glibc keeps 200 MiB", "malloc_trim(0) would return 196 MiB", "heap's end")),
+        (
+            200 * MIB,
+            196 * MIB,
+            ("glibc keeps 200 MiB", "malloc_trim(0) would return 196 MiB", "live chunks lie behind"),
+        ),
         (200 * MIB, 120 * MIB, ("would return 120 MiB", "40,000 live chunks scattered", "the other 80 MiB")),
         (80 * MIB, 0, ("no trim returns it", "40,000 live chunks scattered among the free ones keep its pages")),
     ],
@@ -105,6 +109,15 @@ def test_free_memory_of_glibc(free: int, trim: int, words: tuple[str, ...]) -> N
         assert text in lead.text
     assert lead.figures["pinned_bytes"] == free - trim
     assert "MALLOC_MMAP_THRESHOLD_" in (lead.try_ or "")
+
+
+def test_a_large_top_is_kept_by_the_trim_threshold() -> None:
+    heap = quiet_heap()
+    tree = tree_of(heap, {"glibc malloc": {"live chunks": 3 * MIB, "top": 50 * MIB}})
+    arena = malloc_arena(free=50 * MIB, trim=50 * MIB, free_bytes=0, top_bytes=50 * MIB)
+    report = report_of(heap, memory_of(tree, malloc_arenas=(arena,), trim_would_return_bytes=50 * MIB))
+    assert "most of it is the end of a heap" in report.findings[0].text
+    assert "MALLOC_TRIM_THRESHOLD_" in (report.findings[0].try_ or "")
 
 
 def test_under_pythonmalloc_malloc_pymalloc_is_what_to_try() -> None:

@@ -33,13 +33,16 @@ def composition(report: Report) -> Weighed | None:
     if top is not None and top.used_bytes >= CLASS_SHARE * memory.rss_bytes:
         text += f"; {count(top.used, 'live block')} of {top.size} bytes alone are {size(top.used_bytes)}"
         figures |= {"top_class_size": top.size, "top_class_blocks": top.used}
-    return Weighed(Finding(COMPOSITION, text + ".", figures, advice(named[0].name)), explains_rss=True)
+    return Weighed(
+        Finding(COMPOSITION, text + ".", figures, advice(named[0].name, report.python.allocator)), explains_rss=True
+    )
 
 
-def advice(largest: str) -> str:
+def advice(largest: str, allocator: str) -> str:
     """Where to look for a smaller RSS when all of it is in use: at what is largest."""
     name = largest.lower()
-    if name.startswith(("pymalloc", "mimalloc")):
+    objects = ("pymalloc", "mimalloc", "glibc") if allocator.startswith("malloc") else ("pymalloc", "mimalloc")
+    if name.startswith(objects):
         return (
             "What is live is held by references: `meminspect tracemalloc-report SCRIPT` tells which lines allocated it."
         )

@@ -9,6 +9,7 @@ from .words import count, percent, size
 Figures = dict[str, int | float | str]
 
 MANY_ARENAS = 8  # glibc makes up to 8 a core; from here on free memory is divided among more than most programs use
+TOP_SHARE = 0.5  # of the free memory: then it is the trim threshold that keeps it, not what lives behind it
 TCACHE_BYTES = MIB  # a thread's cache holds a few hundred small chunks; a MiB in all is unusual
 UNATTRIBUTED_SHARE = 0.002  # what this instrument promises at most
 
@@ -45,9 +46,18 @@ def retained(report: Report) -> Weighed | None:
             attempt = (
                 "ctypes.CDLL(None).malloc_trim(0) after the peak, then what stays needs the burst in a child process."
             )
+        elif top_bytes(report) >= TOP_SHARE * free:
+            text += (
+                f"malloc_trim(0) would return {size(trim)}; most of it is the end of a heap, which glibc cuts off by "
+                f"itself only beyond a threshold that has grown with the largest chunks."
+            )
+            attempt = (
+                "MALLOC_TRIM_THRESHOLD_=131072 in the environment, or ctypes.CDLL(None).malloc_trim(0) after the peak."
+            )
         else:
             text += (
-                f"malloc_trim(0) would return {size(trim)}; something alive at the heap's end keeps it from shrinking."
+                f"malloc_trim(0) would return {size(trim)}; by itself glibc cuts a heap off at its end only, and live "
+                f"chunks lie behind the free ones."
             )
             attempt = "ctypes.CDLL(None).malloc_trim(0) after the peak."
     if small_objects:
@@ -58,6 +68,11 @@ def retained(report: Report) -> Weighed | None:
             "its own, and the threshold no longer grows to 32 MiB."
         )
     return Weighed(Finding("glibc_retained", text, figures, attempt), weight=free, explains_rss=True)
+
+
+def top_bytes(report: Report) -> int:
+    """Bytes of the top chunks, at the ends of the heaps."""
+    return sum(arena.top_bytes for arena in report.memory.malloc_arenas) if report.memory else 0
 
 
 def tcache(report: Report) -> Weighed | None:
