@@ -60,10 +60,17 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     [tree] = folder.iterdir()
-    run_backend("build_wheel", tree, folder / "first")
-    [built] = (tree / "build").glob("*/lib*/meminspect")
-    (built / "removed_module.py").write_text("# a module of an earlier build\n")
-    return run_backend("build_wheel", tree, folder / "dist")
+    from setuptools import Distribution
+
+    build = Distribution().get_command_obj("build")
+    build.build_base = f"build/{sysconfig.get_config_var('SOABI')}"
+    build.ensure_finalized()
+    stale = tree / build.build_lib / "meminspect" / "removed_module.py"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("# a module of an earlier build\n")
+    made = run_backend("build_wheel", tree, folder / "dist")
+    assert next((tree / build.build_lib / "meminspect").glob("_native*")), "the wheel was packed from another folder"
+    return made
 
 
 @pytest.mark.required
@@ -142,7 +149,8 @@ def test_a_missing_tool_is_one_line(hint: str, tmp_path: Path) -> None:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 1
     assert len(lines) == 1, done.stderr
-    assert "apt-get install " in lines[0] and hint.format(*sys.version_info) in lines[0]
+    assert "apt-get install " in lines[0]
+    assert hint.format(*sys.version_info) in lines[0]
 
 
 def test_an_interpreter_that_names_an_absent_compiler_takes_another(tmp_path: Path) -> None:

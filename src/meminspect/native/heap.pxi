@@ -124,7 +124,8 @@ cdef bytes arena_classes(const mi_heap *heap):
     cdef uint32_t[MI_MAX_SIZE_CLASSES] used
     cdef uint32_t[3] row
     cdef size_t i = 0
-    cdef uint32_t arena, size_class
+    cdef uint32_t arena
+    cdef int size_class
     cdef bytearray result = bytearray()
     while i < heap.pool_count:
         arena = heap.pools[i].arena

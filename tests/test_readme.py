@@ -1,0 +1,130 @@
+"""Every command and every piece of Python in README.md and the guides works as it is printed there.
+
+A console block is run in an empty folder that holds the files its commands name; `make` commands are only looked up,
+since this test runs inside one of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAMS = {
+    "app.py": "import sys\nkept = [bytes(600) for _ in range(1000)]\nprint(len(kept), sys.argv[1:])\n",
+    "package/__init__.py": "",
+    "package/__main__.py": "print('a package')\n",
+}
+
+
+def blocks(kind: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for number, (language, text) in enumerate(BLOCK.findall(page.read_text())):
+            if language == kind:
+                yield f"{page.relative_to(ROOT)}:{number}", text
+
+
+def commands() -> list[object]:
+    lines = [(where, line[2:]) for where, text in blocks("console") for line in text.splitlines() if line[:2] == "$ "]
+    return [pytest.param(line, id=f"{where} {line}") for where, line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[str]]:
+    code = "import time; print('up', flush=True); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def environment() -> dict[str, str]:
+    """`python` and the console scripts are those of this environment."""
+    scripts = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "MPLBACKEND": "agg"}
+
+
+def test_the_two_commands_come_first() -> None:
+    first = next(text for where, text in blocks("console") if where.startswith("README"))
+    assert [line for line in first.splitlines() if line.startswith("$ ")] == ["$ make report", "$ make test"]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str]) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        return
+    if words[:2] == ["pip", "install"]:  # tests/packaging builds and installs what this would
+        requirement = words[-1]
+        assert requirement.startswith(".")
+        extras = re.findall(r"\w+", requirement.partition("[")[2])
+        declared = (ROOT / "pyproject.toml").read_text()
+        assert all(re.search(rf"^{extra} = \[", declared, re.MULTILINE) for extra in extras)
+        return
+    if words[0] == "cat":  # shows what the worker wrote
+        return
+    if words[0] == "kill":  # tests/robustness sends it; here only the signal's name is checked
+        assert words[:3] == ["kill", "-s", "RTMIN+5"]
+        assert signal.SIGRTMIN + 5 <= signal.SIGRTMAX
+        return
+    known = ("python", "meminspect", "tracemalloc-report", "PYTHONMALLOC=malloc")
+    assert words[0] in known, f"no test knows how to run {words[0]}"
+    line = command.replace("4711", str(sleeper.pid))
+    done = subprocess.run(
+        line, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or done.stderr or any(word in words for word in ("-o", ">"))
+
+
+# The servers are not installed here: their decorators are stood in for, and the hooks called by hand.
+SERVERS = """
+import sys, types
+
+def stand_in(name, **members):
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(members)
+
+signal_of_celery = types.SimpleNamespace(connect=lambda hook: hook)
+stand_in("celery")
+stand_in("celery.signals", worker_process_init=signal_of_celery)
+stand_in("uwsgidecorators", postfork=lambda hook: hook)
+"""
+HOOKS = {"post_worker_init": "post_worker_init(None)", "reports": "reports()"}
+
+
+@pytest.mark.parametrize("code", [pytest.param(text, id=where) for where, text in blocks("python")])
+def test_python(code: str, folder: Path) -> None:
+    calls = [call for name, call in HOOKS.items() if f"def {name}(" in code]
+    assert len(calls) == len(re.findall(r"^def ", code, re.MULTILINE)), "a hook that no test calls"
+    run = "\n".join((SERVERS, code.replace("/run/app", str(folder)), *calls))
+    done = subprocess.run([sys.executable, "-c", run], cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
