@@ -25,22 +25,17 @@ def _take_orders():
 
 def _move_away(fd):
     """The descriptor leaves the low numbers, so that the program's first open() returns what it would."""
-    import sys
-
-    had = "fcntl" in sys.modules
-    import fcntl
     import os
 
+    moved = min(4000, os.sysconf("SC_OPEN_MAX") - 1)
     try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, min(4000, os.sysconf("SC_OPEN_MAX") - 1))
+        os.fstat(moved)
     except OSError:
-        os.set_inheritable(fd, False)
-        moved = fd
-    else:
+        os.dup2(fd, moved, inheritable=False)
         os.close(fd)
-    if not had:
-        del sys.modules["fcntl"]
-    return moved
+        return moved
+    os.set_inheritable(fd, False)  # the number is taken
+    return fd
 
 
 def _hook():
