@@ -93,6 +93,8 @@ static void look_at_gap(mi_painter *painter, uintptr_t start, uintptr_t end, voi
         if (!mapping || mapping->end - mapping->start > STACK_MOST) continue;
         claim_stack(survey, thread, mapping->start > start ? mapping->start : start, mapping->end < end ? mapping->end : end);
     }
+    const mi_mapping *first = mi_os_maps_find(survey->maps, start);
+    if (first && !strcmp(first->name, "[heap]")) return; /* brk is malloc's, whichever it is */
     if (resident >= BUFFER_LEAST && list->count < GAPS_MOST) list->items[list->count++] = (gap){start, end, NULL};
 }
 
@@ -132,6 +134,9 @@ static mi_error claim_buffers(gap_list *list) {
     mi_error error = MI_OK;
     for (size_t at = 0; at < survey->objects.count; at++) {
         const mi_object *object = &survey->objects.items[at];
+        /* what malloc and ld.so know the beginning of is not theirs for that: it is what they handed out */
+        if (object == survey->malloc_object || !strncmp(object->name, "ld-", 3) || !strncmp(object->name, "libc.so", 7))
+            continue;
         for (size_t item = 0; item < survey->maps->count; item++) {
             const mi_mapping *mapping = &survey->maps->items[item];
             if (mapping->inode == object->inode && mapping->device == object->device && mapping->flags & MI_MAP_WRITE)

@@ -141,6 +141,7 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
     mi_target_kind kind = python->pid ? MI_TARGET_PROCESS : python->held ? MI_TARGET_SELF : MI_TARGET_COPY;
     mi_error error = mi_target_open(&python->target, kind, python->pid), partial = MI_OK;
     if (error) return error;
+    python->target.pages = painter->pages;
     mi_interpreter *interpreters = mi_os_alloc(interpreters_size);
     mi_thread *threads = mi_os_alloc(threads_size);
     mi_stack_chunk *chunks = mi_os_alloc(chunks_size);
@@ -167,6 +168,7 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
     mi_os_free(interpreters, interpreters_size);
     mi_os_free(threads, threads_size);
     mi_os_free(chunks, chunks_size);
+    python->target.pages = NULL; /* the pages end with the painter */
     return error ? error : partial;
 }
 

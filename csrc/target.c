@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "pages.h"
+
 mi_error mi_target_open(mi_target *target, mi_target_kind kind, pid_t pid) {
     memset(target, 0, sizeof *target);
     target->kind = kind;
@@ -32,6 +34,20 @@ mi_error mi_target_word(const mi_target *target, uintptr_t address, uintptr_t *w
     return mi_target_read(target, address, word, sizeof *word);
 }
 
+/* Copies the resident parts of a range into zeroed memory. */
+static mi_error read_resident(const mi_target *target, uintptr_t address, unsigned char *to, size_t size) {
+    const mi_pages *pages = target->pages;
+    uintptr_t end = address + size;
+    size_t hint = 0, run = mi_pages_seek(pages, &hint, address);
+    for (; run < pages->count && pages->runs[run].start < end; run++) {
+        uintptr_t from = pages->runs[run].start > address ? pages->runs[run].start : address;
+        uintptr_t until = pages->runs[run].end < end ? pages->runs[run].end : end;
+        mi_error error = mi_target_read(target, from, to + (from - address), until - from);
+        if (error) return error;
+    }
+    return MI_OK;
+}
+
 mi_error mi_target_view(const mi_target *target, uintptr_t address, size_t size, mi_view *view) {
     memset(view, 0, sizeof *view);
     view->address = address;
@@ -43,7 +59,8 @@ mi_error mi_target_view(const mi_target *target, uintptr_t address, size_t size,
     }
     view->copy = mi_os_alloc(size);
     if (!view->copy) return MI_E_MEMORY;
-    mi_error error = mi_target_read(target, address, view->copy, size);
+    mi_error error = target->pages ? read_resident(target, address, view->copy, size)
+                                   : mi_target_read(target, address, view->copy, size);
     if (error) {
         mi_view_free(view);
         return error;

@@ -14,10 +14,15 @@
 
 typedef enum mi_target_kind { MI_TARGET_SELF, MI_TARGET_COPY, MI_TARGET_PROCESS } mi_target_kind;
 
+struct mi_pages;
+
 typedef struct mi_target {
     mi_target_kind kind;
     pid_t pid;    /* 0 for this process */
     mi_maps maps; /* as of mi_target_open or the last mi_target_refresh */
+    /* When set, a view that is a copy takes resident pages alone, the others read as zeros: reading them would map zero
+     * pages in the target, or bring pages back from swap. */
+    const struct mi_pages *pages;
 } mi_target;
 
 typedef struct mi_view {
