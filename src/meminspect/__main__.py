@@ -25,7 +25,7 @@ def run_command_line(args: Sequence[str], prog: str) -> int:
         try:
             status = Commands().main(list(args), prog_name=prog, standalone_mode=False)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit):  # click turns a broken pipe of its own into an exit without a word
             silence_stdout()
             return complain(prog, "the output was closed before all of it was written", 1)
     except MeminspectError as error:

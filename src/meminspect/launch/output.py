@@ -38,13 +38,13 @@ class Output:
         self._written = False
 
     def write(self, document: str) -> None:
-        """Writes one document, ended by a newline; OutputError when it cannot be written, BrokenPipeError to a pipe."""
+        """Writes one document, ended by a newline; OutputError when it cannot be written."""
         data = memoryview((document.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
-            raise
+            raise OutputError("the output was closed before all of it was written") from None
         except OSError as error:
             raise OutputError(f"cannot write {self.name}: {error.strerror}") from None
         self._written = True
