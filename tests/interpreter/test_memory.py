@@ -114,7 +114,8 @@ def test_of_this_process() -> None:
     assert memory.pid == os.getpid()
     assert before - MIB <= memory.rss_bytes <= after + MIB
     assert_adds_up(memory, memory.rss_bytes)
-    assert memory.tree.find("files") and memory.tree.find("meminspect")
+    assert memory.tree.find("files")
+    assert memory.tree.find("meminspect")
     assert json.loads(json.dumps(memory.to_dict()))["tree"]["bytes"] == memory.tree.bytes
 
 
@@ -201,9 +202,13 @@ def test_stacks_of_native_python_and_ended_threads() -> None:
         for tid in tids:
             (name,) = [name for name in names if name.endswith(f"({tid})")]
             node = stacks.find(name)
-            assert node and node.bytes >= 4 * KIB
+            assert node
+            assert node.bytes >= 4 * KIB
         cached = stacks.find("cached stacks of ended threads")
-        assert cached and cached.count and cached.count >= 2 and cached.virtual_bytes >= 2 * MIB
+        assert cached
+        assert cached.count
+        assert cached.count >= 2
+        assert cached.virtual_bytes >= 2 * MIB
         assert_adds_up(memory, kernel_rss(target.pid))
 
 
@@ -246,7 +251,8 @@ def test_files_shared_memory_and_zero_pages(tmp_path: Path) -> None:
         assert resident(memory, "shared memory") == pytest.approx(4 * MIB, abs=64 * KIB)
         assert any("planted-memfd" in node.name for node in memory.tree.find("shared memory").children)  # type: ignore[union-attr]
         assert_adds_up(memory, kernel_rss(target.pid))
-        assert memory.zero_bytes is not None and memory.zero_bytes >= 8 * MIB
+        assert memory.zero_bytes is not None
+        assert memory.zero_bytes >= 8 * MIB
 
 
 @needs_glibc
@@ -264,9 +270,11 @@ def test_aligned_chunks_and_dropped_pages() -> None:
     with running(code) as target:
         target.next()
         memory = meminspect.memory(target.pid)
-        assert memory.mmapped_chunks is not None and memory.mmapped_chunks >= 5
+        assert memory.mmapped_chunks is not None
+        assert memory.mmapped_chunks >= 5
         chunks = memory.tree.find("glibc malloc", "mmapped chunks")
-        assert chunks and 11.9 * MIB <= chunks.bytes <= 12 * MIB + 2 * MIB
+        assert chunks
+        assert 11.9 * MIB <= chunks.bytes <= 12 * MIB + 2 * MIB
         assert chunks.virtual_bytes >= 24 * MIB
         assert_adds_up(memory, kernel_rss(target.pid))
 
@@ -301,7 +309,8 @@ def test_another_malloc_is_named(library: str, name: str) -> None:
         target.next()
         memory = meminspect.memory(target.pid)
         assert memory.malloc == name
-        assert not memory.exact and name in (memory.reason or "")
+        assert not memory.exact
+        assert name in (memory.reason or "")
         own = next(node for node in memory.tree.children if node.name.startswith(name))
         assert own.bytes >= 20_000_000
         assert_adds_up(memory, kernel_rss(target.pid))
@@ -335,9 +344,11 @@ def test_a_process_that_is_not_dumpable() -> None:
     os.setuid(65534) if os.getuid() == 0 else None
     libc.prctl(4, 0, 0, 0, 0)
     raw = _native.memory_capture()
-    say(exact=raw["exact"], reason=raw["reason"], tree=raw["tree_bytes"], rss=raw["rss_bytes"], names=[leaf[0][0] for leaf in raw["leaves"]])
+    say(exact=raw["exact"], reason=raw["reason"], tree=raw["tree_bytes"], rss=raw["rss_bytes"],
+        names=[leaf[0][0] for leaf in raw["leaves"]])
     """
-    with running("sys.path[:] = " + repr(sys.path) + "\nfrom meminspect import _native\n" + textwrap.dedent(code)) as target:
+    head = f"sys.path[:] = {sys.path!r}\nfrom meminspect import _native\n"
+    with running(head + textwrap.dedent(code)) as target:
         facts = target.next()
         assert facts["exact"] is False
         assert "dumpable" in facts["reason"]
@@ -354,4 +365,7 @@ def test_a_pid_that_is_not_there() -> None:
 
 def test_trim_returns_memory() -> None:
     before, after = _native.malloc_trim()
-    assert before is not None and after is not None and before > MIB and after > MIB
+    assert before is not None
+    assert after is not None
+    assert before > MIB
+    assert after > MIB

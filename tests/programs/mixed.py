@@ -61,7 +61,7 @@ def some(rng, amount):
             made.append({j: str(j) * 3 for j in range(20)})
             left -= 3000
         elif kind == 1:
-            made.append([("text %d" % j) * 4 for j in range(30)])
+            made.append([f"text {j}" * 4 for j in range(30)])
             left -= 3000
         elif kind == 2:
             made.append([bytes(rng.randint(560, 6000)) for _ in range(3)])
@@ -88,8 +88,7 @@ def main():
     for thread in threads:
         thread.start()
     rng = random.Random(0)
-    for _ in range(10):
-        held.append(some(rng, amount * 3 // 40))
+    held.extend(some(rng, amount * 3 // 40) for _ in range(10))
     ready.wait()
     stage("grown")
     for part in held:

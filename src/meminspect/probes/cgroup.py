@@ -11,13 +11,14 @@ UNLIMITED = 1 << 60  # version 1 writes "no limit" as the largest multiple of a 
 
 
 def build(raw: Mapping[str, Any]) -> Cgroup | None:
-    """The model of a `cgroup_capture()`; None when there is no group with figures, and the capture's `reason` says why."""
+    """The model of a `cgroup_capture()`; None without figures: the capture's `reason` says why."""
     levels = raw["levels"]
     if raw["path"] is None or not any(text is not None for level in levels for text in level.values()):
         return None
-    own = next((level for level in levels if any(text is not None for text in level.values())), {})
+    own = next(level for level in levels if any(text is not None for text in level.values()))
     read = _version_1 if raw["version"] == 1 else _version_2
-    return Cgroup(path=raw["path"], version=raw["version"], headroom_bytes=headroom(levels, raw["version"]), **read(own))
+    left = headroom(levels, raw["version"])
+    return Cgroup(path=raw["path"], version=raw["version"], headroom_bytes=left, **read(own))
 
 
 def headroom(levels: list[Mapping[str, bytes | None]], version: int) -> int | None:
