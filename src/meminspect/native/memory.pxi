@@ -43,6 +43,13 @@ cdef extern from "resident_python.h":
     mi_error mi_python_memory_claim(mi_painter *painter, void *context) noexcept
     void mi_python_memory_free(mi_python_memory *python)
 
+cdef extern from "resident_mimalloc.h":
+    ctypedef struct mi_mimalloc_memory:
+        const mi_layout *layout
+        pid_t pid
+    mi_error mi_mimalloc_memory_claim(mi_painter *painter, void *context) noexcept
+    void mi_mimalloc_memory_free(mi_mimalloc_memory *memory)
+
 from libc.string cimport memset
 
 cdef extern from "malloc.h" nogil:
@@ -87,9 +94,11 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
     cdef mi_memory_request request
     cdef mi_memory memory
     cdef mi_python_memory python
+    cdef mi_mimalloc_memory mimalloc
     cdef mi_error error
     memset(&request, 0, sizeof(request))
     memset(&python, 0, sizeof(python))
+    memset(&mimalloc, 0, sizeof(mimalloc))
     request.pid = 0 if pid == getpid() else pid
     request.plain_pagemap = plain_pagemap
     no_python = None
@@ -97,6 +106,9 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
         check(mi_python_memory_prepare(&python, the_layout(), request.pid))
         python.held = not MI_FREE_THREADED
         mi_memory_request_add(&request, mi_python_memory_claim, &python, "CPython's own heaps")
+        mimalloc.layout = the_layout()
+        mimalloc.pid = request.pid
+        mi_memory_request_add(&request, mi_mimalloc_memory_claim, &mimalloc, "mimalloc's heaps")
     except NativeError as failure:
         no_python = f"CPython's own heaps: {failure}"
     error = mi_memory_take(&request, &memory)
@@ -129,6 +141,7 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
         }
     finally:
         mi_python_memory_free(&python)
+        mi_mimalloc_memory_free(&mimalloc)
         if error == MI_OK:
             mi_memory_free(&memory)
 
