@@ -6,12 +6,14 @@
 #define MI_PARTIAL_REPORT_H
 
 #include "json_write.h"
+#include "resident_python.h"
 
 typedef struct mi_partial_head {
     const char *report; /* members of the document that never change: "schema":1,"python":{...} */
     size_t report_size;
     const char *process; /* members of "process" that never change: "program":"...","libc":"..." */
     size_t process_size;
+    mi_python_memory python; /* prepared; without a layout when none could be verified */
 } mi_partial_head;
 
 /* `reason` says why the rest is not there, for example "waiting for the GIL". */

@@ -39,7 +39,7 @@ typedef struct worker {
 } worker;
 
 static worker workers[WORKERS] = {
-    [PARTIAL] = {.name = "meminspect", .stack_size = 256u << 10},
+    [PARTIAL] = {.name = "meminspect", .stack_size = 512u << 10},
     [FULL] = {.name = "meminspect-gil", .stack_size = 2u << 20},
 };
 

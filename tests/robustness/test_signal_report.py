@@ -95,6 +95,25 @@ def test_stuck_in_python_code_that_never_lets_go(run: RUN) -> None:
     assert program.process.poll() is None
 
 
+def leaves(node: dict[str, Any]) -> int:
+    assert not node["children"] or node["bytes"] == sum(child["bytes"] for child in node["children"])
+    return sum(leaves(child) for child in node["children"]) if node["children"] else int(node["bytes"])
+
+
+def test_every_resident_byte_has_a_cause_in_both_parts(run: RUN) -> None:
+    program = run(STUCK.replace("import ctypes", "import ctypes\nkept = [bytearray(700) for _ in range(20000)]"))
+    program.line()
+    os.kill(program.pid, SIGNAL)
+    first = program.report()
+    program.say()
+    for memory in (first["memory"], program.report(partial=False)["memory"]):
+        assert leaves(memory["tree"]) == memory["tree"]["bytes"]
+        assert abs(memory["tree"]["bytes"] - memory["rss_bytes"]) <= 0.005 * memory["rss_bytes"]
+        assert memory["unattributed_bytes"] <= 0.005 * memory["rss_bytes"]
+        if memory["malloc"].startswith("glibc"):
+            assert sum(arena["live_bytes"] for arena in memory["malloc_arenas"]) > 20000 * 700 or not HAS_GIL
+
+
 def test_requests_are_answered_together(run: RUN) -> None:
     program = run(IDLE)
     program.line()

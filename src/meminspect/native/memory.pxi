@@ -36,6 +36,7 @@ cdef extern from "resident_python.h":
     ctypedef struct mi_identity:
         uint64_t ident, native_id
     ctypedef struct mi_python_memory:
+        const mi_layout *layout
         int held
         mi_identity *identities
         size_t identity_count

@@ -13,6 +13,7 @@ cdef extern from "signal_report.h":
         size_t report_size
         const char *process
         size_t process_size
+        mi_python_memory python
     ctypedef struct mi_signal_config:
         int signal
         const char *path
@@ -88,10 +89,11 @@ def signal_install(int signal, bytes path, bytes report_head, bytes process_head
     cdef mi_error error
     if PyInterpreterState_Get() != PyInterpreterState_Main():
         raise RuntimeError("reports by signal are installed in the main interpreter only")
-    try:
-        the_layout()  # the thread without the GIL cannot choose one
+    memset(&config, 0, sizeof(config))
+    try:  # the thread without the GIL can neither choose a layout nor look for a hidden table
+        check(mi_python_memory_prepare(&config.head.python, the_layout(), 0))
     except NativeError:
-        pass  # its report says so
+        config.head.python.layout = NULL  # its report says so
     config.signal = signal
     config.path = path
     config.path_size = len(path)
