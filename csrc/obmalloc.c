@@ -6,13 +6,15 @@
 
 #include <string.h>
 
-enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, AHEAD = 12 };
+enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, AHEAD = 6 };
 
 typedef struct walk {
     const mi_target *target;
     const mi_layout *layout;
     unsigned what;
     mi_heap *heap;
+    uint32_t size[MI_MAX_SIZE_CLASSES], capacity[MI_MAX_SIZE_CLASSES];
+    uint32_t inverse[MI_MAX_SIZE_CLASSES]; /* granules * inverse >> 16 is granules / (size / GRANULE), for a pool's */
     /* For each size class of a pool: where its blocks begin, a bit per granule. */
     uint64_t starts[MI_MAX_SIZE_CLASSES][MAX_MASK];
 } walk;
@@ -93,6 +95,15 @@ static int entry_of(const mi_layout *layout, const unsigned char *bytes, arena_e
 
 /* ---- one pool ----------------------------------------------------------------------------------------------------- */
 
+/* Divisions are made here once: there are 64 pools in every MiB. */
+static void make_classes(walk *walk) {
+    for (uint32_t i = 0; i < (uint32_t)walk->layout->size_classes; i++) {
+        walk->size[i] = class_size(walk->layout, i);
+        walk->capacity[i] = class_capacity(walk->layout, i);
+        walk->inverse[i] = (65536 + walk->size[i] / GRANULE - 1) / (walk->size[i] / GRANULE);
+    }
+}
+
 static void make_starts(walk *walk) {
     const mi_layout *layout = walk->layout;
     for (uint32_t size_class = 0; size_class < (uint32_t)layout->size_classes; size_class++) {
@@ -134,16 +145,19 @@ static void prefetch_list(const walk *walk, const unsigned char *bytes) {
 }
 
 /* Reads a pool's header into `record` and adds it to the totals; false when it contradicts itself. */
-static int take_pool(walk *walk, const header *header, uint32_t index, mi_arena *arena, mi_pool *record) {
+static int take_pool(const walk *walk, const header *header, uint32_t index, mi_arena *arena, mi_pool *record) {
     const mi_layout *layout = walk->layout;
+    uint32_t handed_out = header->next_offset - (uint32_t)layout->pool_header_size;
     record->size_class = MI_POOL_FREE;
     if (!header->count) {
         arena->pools_free++;
         return header->arena_index == index;
     }
     if (header->arena_index != index || header->size_class >= (uint32_t)layout->size_classes) return 0;
-    uint32_t size = class_size(layout, header->size_class), capacity = class_capacity(layout, header->size_class);
-    uint32_t touched = (header->next_offset - (uint32_t)layout->pool_header_size) / size;
+    if (handed_out > (uint32_t)layout->pool_size || handed_out % GRANULE) return 0;
+    uint32_t size = walk->size[header->size_class], capacity = walk->capacity[header->size_class];
+    uint32_t touched = handed_out / GRANULE * walk->inverse[header->size_class] >> 16;
+    if (touched * size != handed_out) return 0;
     if (header->count > capacity || touched > capacity || touched < header->count) return 0;
     record->size_class = (uint16_t)header->size_class;
     record->used = (uint16_t)header->count;
@@ -162,7 +176,9 @@ static int take_pool(walk *walk, const header *header, uint32_t index, mi_arena 
 
 /* ---- one arena ---------------------------------------------------------------------------------------------------- */
 
-static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter) {
+/* `following` is the first pool of the arena that comes next: fetching never faults, so it need not be proven. */
+static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter,
+                           uintptr_t following) {
     const mi_layout *layout = walk->layout;
     mi_heap *heap = walk->heap;
     size_t pool_size = (size_t)layout->pool_size, place = heap->arena_count;
@@ -188,8 +204,10 @@ static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index,
         if (!whole) {
             mi_error error = mi_target_read(walk->target, address, copy, (size_t)layout->pool_header_size);
             if (error) return error;
-        } else if (i + AHEAD < carved) {
-            __builtin_prefetch(bytes + AHEAD * pool_size);
+        } else if (walk->target->kind == MI_TARGET_SELF) {
+            uint32_t ahead = i + AHEAD;
+            __builtin_prefetch(ahead < carved ? bytes + AHEAD * pool_size
+                                              : (const unsigned char *)(following + (ahead - carved) * pool_size));
         }
         header header = header_of(layout, bytes);
         mi_pool record = {.address = address, .arena = (uint32_t)place};
@@ -254,7 +272,10 @@ static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsi
     mi_error error = arenas ? make_room(walk, arenas, pools) : MI_OK;
     for (uint32_t i = 0; i < table->count && !error; i++) {
         entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry);
-        if (entry.address) error = walk_arena(walk, &entry, i, interpreter);
+        if (!entry.address) continue;
+        arena_entry next = {0};
+        if (i + 1 < table->count) entry_of(layout, entries + (i + 1) * (size_t)layout->arena_object_size, &next);
+        error = walk_arena(walk, &entry, i, interpreter, next.address ? next.first_pool : entry.first_pool);
     }
     return error;
 }
@@ -266,6 +287,7 @@ mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, cons
     mi_view view;
     if (!layout_is_usable(layout)) return MI_E_LAYOUT;
     if (!table->address || !table->count) return MI_OK; /* nothing was allocated yet */
+    make_classes(&walk);
     if (what & MI_WALK_BLOCKS) make_starts(&walk);
     mi_error error = mi_target_view(target, table->address, table->count * (size_t)layout->arena_object_size, &view);
     if (error) return error;
