@@ -21,7 +21,7 @@ static const char *mapping_name(const char *line) {
 static uint32_t leaf_by_name(mi_painter *painter, const char *name) {
     const char *path[MI_LEAF_DEPTH] = {NULL}, *slash = strrchr(name, '/');
     if (!name[0]) {
-        path[0] = "anonymous mappings";
+        path[0] = "anonymous mappings", path[1] = "without a name";
     } else if (!strcmp(name, "[heap]") || name[0] == '[') {
         path[0] = !strcmp(name, "[stack]") ? "thread stacks" : "anonymous mappings";
         path[1] = name;
