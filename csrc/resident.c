@@ -251,6 +251,15 @@ static void sum_up(mi_memory *out, const mi_survey *survey) {
     out->rss_bytes = before >= 0 && llabs(before - tree) < llabs(after - tree) ? before : after;
 }
 
+/* What was left over, when it is more than the 0.2 % that a process at rest stays below. */
+static void say_unattributed(mi_memory *out) {
+    char text[160];
+    if (out->unattributed_bytes <= out->tree_bytes / 500) return;
+    snprintf(text, sizeof text, "%llu bytes belong to nothing that is known, or changed before they were looked at",
+             (unsigned long long)out->unattributed_bytes);
+    mi_memory_say(out, 1, text);
+}
+
 static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, mi_pages *pages, mi_memory *out) {
     mi_os_block own[OWN_BLOCKS_MOST];
     mi_survey survey = {.out = out, .painter = &out->painter, .maps = maps, .pid = request->pid};
@@ -277,6 +286,7 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
         mi_survey_glibc_end(&survey);
         out->zero_bytes = pages->zero_bytes;
         sum_up(out, &survey);
+        say_unattributed(out);
         if (!pages->scanned && pages->doubtful_bytes && out->tree_bytes > (uint64_t)out->rss_bytes)
             mi_memory_say(out, 1, "this kernel does not tell zero pages, which are no memory, from pages shared since a fork");
     }
