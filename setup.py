@@ -1,8 +1,8 @@
-"""Builds the native parts: the core with its Cython door (meminspect._native) and the preloaded library of the launcher.
+"""Builds the native parts: the core and its Cython door (meminspect._native), and the library of the launcher.
 
 The layout of the running CPython is generated from its installed headers before anything is compiled. Metadata and
 dependencies are in pyproject.toml. Everything that is made lies in a folder named after the interpreter's build, so
-several interpreters can build in one tree at the same time. MEMINSPECT_WERROR=1 makes warnings errors (CI, `make lint`).
+several interpreters can build in one tree at the same time. MEMINSPECT_WERROR=1 makes warnings errors (`make lint`).
 """
 
 from __future__ import annotations
@@ -88,11 +88,26 @@ class BuildExt(build_ext):
 
     def build_preload(self, compiler: str, folder: Path) -> None:
         target = folder / "_preload.so"
-        if not self.force and target.exists() and target.stat().st_mtime > max(path.stat().st_mtime for path in (PRELOAD, Path(__file__))):
+        if (
+            not self.force
+            and target.exists()
+            and target.stat().st_mtime > max(path.stat().st_mtime for path in (PRELOAD, Path(__file__)))
+        ):
             return
         # Every interpreter makes the same file, so it is moved into place whole: another build may be doing the same.
         made = BUILD / "_preload.so"
-        command = [*compiler.split(), *FLAGS, "-shared", "-fPIC", f"-I{CSRC}", str(PRELOAD), "-o", str(made), "-ldl", "-pthread"]
+        command = [
+            *compiler.split(),
+            *FLAGS,
+            "-shared",
+            "-fPIC",
+            f"-I{CSRC}",
+            str(PRELOAD),
+            "-o",
+            str(made),
+            "-ldl",
+            "-pthread",
+        ]
         subprocess.run(command, check=True)
         shutil.copy(made, f"{target}.{SOABI}")
         os.replace(f"{target}.{SOABI}", target)

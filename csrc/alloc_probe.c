@@ -72,8 +72,8 @@ static void release(mi_function function, void *block) {
         PyMem_RawFree(block);
 }
 
-static void look(const mi_target *target, const mi_layout *layout, const mi_arena_table *table, char letter, size_t size,
-                 mi_probe *probe) {
+static void look(const mi_target *target, const mi_layout *layout, const mi_arena_table *table, char letter,
+                 size_t size, mi_probe *probe) {
     int mmapped;
     probe->debug = (uint32_t)has_debug_frame(target, probe->address, size, letter);
     probe->block = probe->address - (probe->debug ? MI_DEBUG_BEFORE : 0);

@@ -13,8 +13,8 @@ typedef enum mi_function { MI_OBJECT_MALLOC, MI_MEM_MALLOC, MI_RAW_MALLOC } mi_f
 typedef enum mi_path {
     MI_PATH_PYMALLOC,
     MI_PATH_MIMALLOC, /* a page of a segment: free-threaded builds */
-    MI_PATH_HEAP,    /* a chunk of a glibc heap */
-    MI_PATH_MMAPPED, /* a chunk that is a mapping of its own */
+    MI_PATH_HEAP,     /* a chunk of a glibc heap */
+    MI_PATH_MMAPPED,  /* a chunk that is a mapping of its own */
     MI_PATH_OTHER
 } mi_path;
 

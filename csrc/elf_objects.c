@@ -195,8 +195,10 @@ static mi_malloc_kind kind_by_name(const char *name) {
     static const struct {
         const char *part;
         mi_malloc_kind kind;
-    } known[] = {{"libjemalloc", MI_MALLOC_JEMALLOC}, {"libtcmalloc", MI_MALLOC_TCMALLOC},
-                 {"libmimalloc", MI_MALLOC_MIMALLOC}, {"libc.so.6", MI_MALLOC_GLIBC}};
+    } known[] = {{"libjemalloc", MI_MALLOC_JEMALLOC},
+                 {"libtcmalloc", MI_MALLOC_TCMALLOC},
+                 {"libmimalloc", MI_MALLOC_MIMALLOC},
+                 {"libc.so.6", MI_MALLOC_GLIBC}};
     for (size_t at = 0; at < sizeof known / sizeof *known; at++)
         if (!strncmp(name, known[at].part, strlen(known[at].part))) return known[at].kind;
     return MI_MALLOC_UNKNOWN;

@@ -9,16 +9,16 @@
 #include "os.h"
 
 typedef struct mi_object {
-    const char *path;     /* as the memory map has it */
-    const char *name;     /* the last part of the path */
-    uint64_t inode;       /* with device: which file */
-    uint32_t device;      /* as in mi_mapping */
-    uintptr_t bias;       /* what is added to the file's addresses */
-    uintptr_t start;      /* of its first mapping */
-    uintptr_t dynamic;    /* its .dynamic */
-    uintptr_t bss_start;  /* whole pages of .bss behind the file's pages; equal when there are none */
+    const char *path;    /* as the memory map has it */
+    const char *name;    /* the last part of the path */
+    uint64_t inode;      /* with device: which file */
+    uint32_t device;     /* as in mi_mapping */
+    uintptr_t bias;      /* what is added to the file's addresses */
+    uintptr_t start;     /* of its first mapping */
+    uintptr_t dynamic;   /* its .dynamic */
+    uintptr_t bss_start; /* whole pages of .bss behind the file's pages; equal when there are none */
     uintptr_t bss_end;
-    uintptr_t link_map;   /* the linker's record of it, 0 in a static executable */
+    uintptr_t link_map; /* the linker's record of it, 0 in a static executable */
 } mi_object;
 
 typedef struct mi_objects {

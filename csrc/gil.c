@@ -47,8 +47,7 @@ static mi_error read_holder(const mi_runtime *runtime, const mi_interpreter *int
     if (error) return error;
     if (again.locked == 1 && again.switch_number == gil->switch_number)
         for (size_t i = 0; i < count && !gil->holder; i++)
-            if (interpreters[i].gil == gil->address)
-                find_holder(runtime, &interpreters[i], last_holder, threads, gil);
+            if (interpreters[i].gil == gil->address) find_holder(runtime, &interpreters[i], last_holder, threads, gil);
     gil->holder_unknown = !gil->holder;
     return MI_OK;
 }

@@ -15,13 +15,13 @@ typedef struct mi_gil {
     uint64_t switch_number; /* changes of thread state so far */
     uint64_t interval_us;
     int32_t locked;
-    int32_t enabled; /* MI_ABSENT in builds whose GIL cannot be off */
-    uintptr_t holder;                           /* its thread state; 0: nobody holds it, or not known */
-    uint64_t holder_ident, holder_native_id;    /* of that thread state */
-    int64_t holder_interpreter;                 /* id */
-    int32_t holder_unknown;                     /* locked, but last_holder is no live thread state of its interpreters */
-    uint32_t sharer_count;                      /* interpreters that share it; more than are listed when it exceeds */
-    int64_t sharers[MI_GIL_SHARERS];            /* their ids */
+    int32_t enabled;                         /* MI_ABSENT in builds whose GIL cannot be off */
+    uintptr_t holder;                        /* its thread state; 0: nobody holds it, or not known */
+    uint64_t holder_ident, holder_native_id; /* of that thread state */
+    int64_t holder_interpreter;              /* id */
+    int32_t holder_unknown;                  /* locked, but last_holder is no live thread state of its interpreters */
+    uint32_t sharer_count;                   /* interpreters that share it; more than are listed when it exceeds */
+    int64_t sharers[MI_GIL_SHARERS];         /* their ids */
 } mi_gil;
 
 /* The counters alone, of the GIL at an address: two words and two ints. */

@@ -119,8 +119,7 @@ static void add_heaps(mi_window *window, mi_glibc *glibc, uintptr_t state, uintp
     uintptr_t first = state & ~(most - 1), heap = top & ~(most - 1);
     while (heap) {
         uintptr_t size = mi_window_word(window, heap + 16);
-        if (mi_window_word(window, heap) != state || !size || size > most ||
-            glibc->heap_count == MI_GLIBC_HEAPS_MOST) {
+        if (mi_window_word(window, heap) != state || !size || size > most || glibc->heap_count == MI_GLIBC_HEAPS_MOST) {
             glibc->complete = 0;
             return;
         }
@@ -155,7 +154,8 @@ static int add_fast(mi_glibc *glibc, uintptr_t chunk) {
     if (glibc->fast_count == glibc->fast_capacity || !glibc->fast) {
         size_t capacity = glibc->fast ? glibc->fast_capacity * 2 : 4096;
         if (capacity > FAST_MOST) return 0;
-        void *grown = mi_os_realloc(glibc->fast, glibc->fast_capacity * sizeof *glibc->fast, capacity * sizeof *glibc->fast);
+        void *grown =
+            mi_os_realloc(glibc->fast, glibc->fast_capacity * sizeof *glibc->fast, capacity * sizeof *glibc->fast);
         if (!grown) return 0;
         glibc->fast = grown;
         glibc->fast_capacity = capacity;
@@ -253,7 +253,8 @@ mi_error mi_glibc_find(mi_window *window, const mi_maps *maps, const mi_object *
     }
     if (!error) {
         glibc->complete = 1;
-        glibc->arenas[0] = (mi_glibc_arena){bins, word_in(&in, bins - BEFORE_TOP), (size_t)word_in(&in, bins + AT_SYSTEM)};
+        glibc->arenas[0] =
+            (mi_glibc_arena){bins, word_in(&in, bins - BEFORE_TOP), (size_t)word_in(&in, bins + AT_SYSTEM)};
         glibc->arena_count = 1;
         collect_keys(&in, maps, glibc);
         find_parameters(&in, maps, glibc);
@@ -308,7 +309,8 @@ static uintptr_t resync(mi_window *window, uintptr_t from, uintptr_t end) {
     return end;
 }
 
-static mi_chunk_kind kind_of(mi_window *window, const mi_glibc *glibc, uintptr_t chunk, uintptr_t size, uintptr_t next) {
+static mi_chunk_kind kind_of(mi_window *window, const mi_glibc *glibc, uintptr_t chunk, uintptr_t size,
+                             uintptr_t next) {
     if (size == FENCE_SIZE) return MI_CHUNK_FENCE;
     if (!(next & PREV_INUSE)) return MI_CHUNK_FREE;
     if (is_among(glibc->keys, glibc->key_count, mi_window_word(window, chunk + 24))) return MI_CHUNK_TCACHE;

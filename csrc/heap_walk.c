@@ -35,8 +35,8 @@ static mi_error look_at_gil(const mi_runtime *runtime, uintptr_t gil, gil_moment
     const mi_layout *layout = runtime->layout;
     *moment = (gil_moment){0};
     if (!gil) return MI_E_ABSENT;
-    mi_error error = mi_target_read(runtime->target, gil + (uintptr_t)layout->gil_locked, &moment->locked,
-                                    sizeof moment->locked);
+    mi_error error =
+        mi_target_read(runtime->target, gil + (uintptr_t)layout->gil_locked, &moment->locked, sizeof moment->locked);
     if (!error)
         error = mi_target_read(runtime->target, gil + (uintptr_t)layout->gil_switch_number, &moment->switches,
                                sizeof moment->switches);
@@ -137,8 +137,7 @@ static size_t states_of(const mi_interpreter *interpreters, size_t count, state 
     for (size_t i = count; i-- > 0;) {
         size_t j = 0;
         while (j < found && states[j].address != interpreters[i].obmalloc) j++;
-        if (j == found)
-            states[found++] = (state){interpreters[i].obmalloc, interpreters[i].gil, interpreters[i].id};
+        if (j == found) states[found++] = (state){interpreters[i].obmalloc, interpreters[i].gil, interpreters[i].id};
     }
     return found;
 }
@@ -181,8 +180,7 @@ mi_error mi_heap_walk_all(const mi_runtime *runtime, uintptr_t self, const mi_ar
             if (interpreters[i].address == self) own = &interpreters[i];
         error = self && !own ? MI_E_LAYOUT : MI_OK;
         walk->interpreters = count;
-        if (!error)
-            walk_states(runtime, own, states, states_of(interpreters, count, states), hidden, what, walk);
+        if (!error) walk_states(runtime, own, states, states_of(interpreters, count, states), hidden, what, walk);
     }
     walk->pause_ns = mi_os_now_ns() - start;
     mi_os_free(interpreters, bytes);

@@ -10,9 +10,9 @@
 #include "runtime.h"
 
 typedef enum mi_omission {
-    MI_OMIT_ERROR,   /* it could not be read: see `error` */
+    MI_OMIT_ERROR,    /* it could not be read: see `error` */
     MI_OMIT_GIL_HELD, /* it has a GIL of its own, which is held: it runs */
-    MI_OMIT_MOVED    /* it ran while it was read, in every try */
+    MI_OMIT_MOVED     /* it ran while it was read, in every try */
 } mi_omission;
 
 typedef struct mi_omitted {

@@ -28,16 +28,16 @@ extern const int mi_layout_table_count;
 typedef struct mi_facts {
     uint32_t version; /* Py_Version, the one that runs */
     int free_threaded, debug, gil_held;
-    uintptr_t interpreter, main_interpreter, thread; /* PyInterpreterState_Get(), _Main(), PyThreadState_Get() */
-    int64_t interpreter_id;                          /* PyInterpreterState_GetID() */
-    uint64_t thread_ident, thread_native_id;         /* PyThread_get_thread_ident(), _native_id() */
-    uint64_t switch_interval_us;                     /* sys.getswitchinterval() */
-    int gc_enabled;                                  /* PyGC_IsEnabled() */
-    int gc_thresholds_known, gc_thresholds[3];       /* gc.get_threshold() */
-    uintptr_t list;                                  /* a new list, tracked by the collector, ... */
-    uintptr_t list_type;                             /* ... of this type (PyObject_Type) ... */
-    uint64_t list_length;                            /* ... that holds this many references ... */
-    uintptr_t item;                                  /* ... to this object, which few others refer to */
+    uintptr_t interpreter, main_interpreter, thread;    /* PyInterpreterState_Get(), _Main(), PyThreadState_Get() */
+    int64_t interpreter_id;                             /* PyInterpreterState_GetID() */
+    uint64_t thread_ident, thread_native_id;            /* PyThread_get_thread_ident(), _native_id() */
+    uint64_t switch_interval_us;                        /* sys.getswitchinterval() */
+    int gc_enabled;                                     /* PyGC_IsEnabled() */
+    int gc_thresholds_known, gc_thresholds[3];          /* gc.get_threshold() */
+    uintptr_t list;                                     /* a new list, tracked by the collector, ... */
+    uintptr_t list_type;                                /* ... of this type (PyObject_Type) ... */
+    uint64_t list_length;                               /* ... that holds this many references ... */
+    uintptr_t item;                                     /* ... to this object, which few others refer to */
     uint64_t type_flags, type_basicsize, type_itemsize; /* of `list`: PyType_GetFlags, list.__basicsize__, ... */
 } mi_facts;
 

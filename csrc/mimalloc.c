@@ -327,9 +327,9 @@ static void waiting_measure(mi_mimalloc_walk *walk, const mi_target *target) {
 static int page_in_place(const mi_mimalloc_walk *walk, const mi_mimalloc_page *page) {
     const mi_layout *layout = walk->layout;
     if (page->owner == MI_OWNER_ABANDONED) return !page->heap;
-    return page->heap == walk->owners[page->owner].address +
-                             (uintptr_t)(layout->thread_mimalloc + layout->mimalloc_heaps +
-                                         page->tag * layout->mimalloc_heap_size);
+    return page->heap ==
+           walk->owners[page->owner].address +
+               (uintptr_t)(layout->thread_mimalloc + layout->mimalloc_heaps + page->tag * layout->mimalloc_heap_size);
 }
 
 mi_error mi_mimalloc_walk_stopped(mi_mimalloc_walk *walk) {

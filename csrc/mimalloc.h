@@ -18,7 +18,7 @@
 
 enum {
     MI_MIMALLOC_TAGS = 4,
-    MI_MIMALLOC_RESERVES = 128, /* Objects/mimalloc/arena.c has room for 112 */
+    MI_MIMALLOC_RESERVES = 128,   /* Objects/mimalloc/arena.c has room for 112 */
     MI_MIMALLOC_SCRATCH = 1 << 20 /* room for the blocks of any page that holds more than one */
 };
 
@@ -26,11 +26,12 @@ enum {
 typedef struct mi_mimalloc_owner {
     uintptr_t address;
     uint64_t ident, native_id;
-    uintptr_t id; /* _Py_ThreadId(), mimalloc's name of the thread */
+    uintptr_t id;  /* _Py_ThreadId(), mimalloc's name of the thread */
     int32_t state; /* before the stop: 0 detached (asleep or in C code), 1 attached, 2 suspended; -1 not seen then */
     int32_t initialized;
     uint64_t delayed_count, delayed_bytes; /* frees that wait until no reader can be left (QSBR) */
-    uint64_t merge_count, merge_bytes;     /* objects that other threads dropped, to be released by this one (merge queue) */
+    uint64_t merge_count,
+        merge_bytes; /* objects that other threads dropped, to be released by this one (merge queue) */
 } mi_mimalloc_owner;
 
 /* Owners that are no thread state. */
@@ -39,10 +40,10 @@ enum { MI_OWNER_ABANDONED = -1, MI_OWNER_OTHER = -2 };
 typedef struct mi_mimalloc_segment {
     uintptr_t address;
     uint64_t size;
-    uint64_t header_bytes; /* its own structure, whole slices */
-    uint64_t purge_bytes;  /* in free slices, waiting to be given back to the kernel */
-    uintptr_t thread;      /* mimalloc's thread id, 0 when abandoned */
-    int32_t owner;         /* index of the owner, or MI_OWNER_... */
+    uint64_t header_bytes;           /* its own structure, whole slices */
+    uint64_t purge_bytes;            /* in free slices, waiting to be given back to the kernel */
+    uintptr_t thread;                /* mimalloc's thread id, 0 when abandoned */
+    int32_t owner;                   /* index of the owner, or MI_OWNER_... */
     uint32_t first_page, page_count; /* its records, free spans included, in order of address */
     uint32_t used_pages;
     uint32_t huge;
@@ -55,7 +56,7 @@ typedef struct mi_mimalloc_page {
     uint64_t area_size;
     uintptr_t first; /* its first block */
     uint64_t block_size;
-    uintptr_t heap; /* mi_heap_t *, 0 when abandoned */
+    uintptr_t heap;     /* mi_heap_t *, 0 when abandoned */
     uintptr_t lists[3]; /* heads of free, local_free and thread_free */
     uint32_t segment;
     uint32_t capacity, reserved, used;
@@ -70,7 +71,7 @@ typedef struct mi_mimalloc_page {
 typedef struct mi_mimalloc_walk {
     const mi_layout *layout;
     uintptr_t interpreter;
-    uint64_t deadline_ns; /* of mi_os_now_ns(); beyond it the walk ends with MI_E_LIMIT */
+    uint64_t deadline_ns;              /* of mi_os_now_ns(); beyond it the walk ends with MI_E_LIMIT */
     mi_mimalloc_owner *owners, *noted; /* noted: before the stop */
     mi_mimalloc_segment *segments;
     mi_mimalloc_page *pages;
@@ -79,10 +80,10 @@ typedef struct mi_mimalloc_walk {
     size_t owner_capacity, segment_capacity, page_capacity, slot_count;
     /* found */
     size_t owner_count, noted_count, segment_count, page_count;
-    uintptr_t cookie;          /* address ^ cookie of every segment, 0 before the first */
-    uint64_t inconsistent;     /* pages of the stopped interpreter whose sums did not hold */
-    uint64_t miscounted;       /* heaps whose pages are not as many as mimalloc says */
-    uint64_t lost_delayed;     /* delayed blocks in no page that was walked */
+    uintptr_t cookie;                      /* address ^ cookie of every segment, 0 before the first */
+    uint64_t inconsistent;                 /* pages of the stopped interpreter whose sums did not hold */
+    uint64_t miscounted;                   /* heaps whose pages are not as many as mimalloc says */
+    uint64_t lost_delayed;                 /* delayed blocks in no page that was walked */
     uint64_t delayed_count, delayed_bytes; /* frees of ended threads that wait (QSBR) */
     int timed_out;
     uintptr_t reserves[MI_MIMALLOC_RESERVES]; /* of segments found by mi_mimalloc_scan, those given back included */

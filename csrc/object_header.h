@@ -16,8 +16,8 @@ typedef struct mi_object_header {
     unsigned char memory[MI_HEADER_BYTES];
     uintptr_t type;
     uint64_t type_flags;
-    int32_t gc;        /* 1 or 0; -1 when a function of the type decides, which is not called */
-    int32_t var_sized; /* ob_size (or lv_tag of int) is part of the memory */
+    int32_t gc;                     /* 1 or 0; -1 when a function of the type decides, which is not called */
+    int32_t var_sized;              /* ob_size (or lv_tag of int) is part of the memory */
     char type_name[MI_HEADER_NAME]; /* tp_name, cut to what fits */
 } mi_object_header;
 

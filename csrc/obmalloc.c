@@ -66,8 +66,8 @@ mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uin
     *table = (mi_arena_table){0};
     mi_error error = mi_target_word(target, state + (uintptr_t)layout->pymalloc_arenas, &table->address);
     if (!error)
-        error = mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count,
-                               sizeof table->count);
+        error =
+            mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count, sizeof table->count);
     return error;
 }
 
@@ -184,8 +184,8 @@ static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index,
     size_t pool_size = (size_t)layout->pool_size, place = heap->arena_count;
     uint32_t carved = (uint32_t)((entry->pool_address - entry->first_pool) / pool_size), torn = 0;
     mi_arena *arena = &heap->arenas[place];
-    uint64_t *bits = walk->what & MI_WALK_BLOCKS ? heap->blocks + place * ((size_t)layout->arena_size / GRANULE / 64)
-                                                 : NULL;
+    uint64_t *bits =
+        walk->what & MI_WALK_BLOCKS ? heap->blocks + place * ((size_t)layout->arena_size / GRANULE / 64) : NULL;
     mi_view view = {0};
     int whole = bits || walk->target->kind == MI_TARGET_SELF; /* else 64 short reads are cheaper than one of 1 MiB */
     if (whole) {
@@ -214,8 +214,7 @@ static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index,
         record.torn = !take_pool(walk, &header, index, arena, &record);
         if (bits && !record.torn && header.count) {
             if (i + 1 < carved) prefetch_list(walk, bytes + pool_size);
-            record.torn =
-                !live_blocks(walk, bytes, address, &header, bits + (address - entry->address) / GRANULE / 64);
+            record.torn = !live_blocks(walk, bytes, address, &header, bits + (address - entry->address) / GRANULE / 64);
         }
         torn += record.torn;
         if (walk->what & MI_WALK_POOLS) heap->pools[heap->pool_count++] = record;

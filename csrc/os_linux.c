@@ -20,12 +20,10 @@
 static mi_error from_errno(int number) {
     switch (number) {
     case EFAULT:
-    case EIO: /* /proc/PID/mem on an unmapped page */
-        return MI_E_UNMAPPED;
+    case EIO: /* /proc/PID/mem on an unmapped page */ return MI_E_UNMAPPED;
     case EPERM:
     case EACCES:
-    case ENOSYS: /* a seccomp filter may say so too */
-        return MI_E_PERMISSION;
+    case ENOSYS: /* a seccomp filter may say so too */ return MI_E_PERMISSION;
     case ESRCH:
     case ENOENT: return MI_E_GONE;
     case ENOMEM: return MI_E_MEMORY;

@@ -43,8 +43,8 @@ static mi_error read_by_scan(mi_pages *pages, uintptr_t end) {
         size_t got = 0;
         mi_error error = make_room(pages, pages->count + 64);
         if (!error)
-            error = mi_os_page_runs(pages->pagemap, at, end, pages->runs + pages->count,
-                                    pages->capacity - pages->count, &got, &at);
+            error = mi_os_page_runs(pages->pagemap, at, end, pages->runs + pages->count, pages->capacity - pages->count,
+                                    &got, &at);
         if (error) return error;
         size_t kept = pages->count;
         for (size_t run = pages->count; run < pages->count + got; run++) {

@@ -133,7 +133,8 @@ static size_t first_claim(const mi_painter *painter, uintptr_t address) {
     return low;
 }
 
-static void each_part(mi_painter *painter, uintptr_t start, uintptr_t end, int paint, mi_gap_function gap, void *context) {
+static void each_part(mi_painter *painter, uintptr_t start, uintptr_t end, int paint, mi_gap_function gap,
+                      void *context) {
     uintptr_t position = start;
     for (size_t at = first_claim(painter, start); at < painter->settled; at++) {
         mi_claim claim = painter->claims[at]; /* a copy: `gap` may move the table */

@@ -113,8 +113,8 @@ static int reported;
 /* FD:LAUNCHER:INTERVAL_US:START:FUNCTION:PATH, as launch/hook.py writes it. */
 static int order_parse(const char *text) {
     int used = 0;
-    if (sscanf(text, "%d:%d:%lld:%d:%63[a-z_]:%n", &order.launcher_fd, &order.launcher, &order.interval_us, &order.start,
-               order.function, &used) != 5)
+    if (sscanf(text, "%d:%d:%lld:%d:%63[a-z_]:%n", &order.launcher_fd, &order.launcher, &order.interval_us,
+               &order.start, order.function, &used) != 5)
         return 0;
     if (used == 0 || strlen(text + used) >= sizeof order.native) return 0;
     strcpy(order.native, text + used);

@@ -40,9 +40,7 @@ mi_error mi_process_entries(pid_t pid, const char *name, size_t *count) {
     return MI_OK;
 }
 
-int mi_process_dumpable(void) {
-    return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
-}
+int mi_process_dumpable(void) { return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0); }
 #else
 mi_error mi_process_entries(pid_t pid, const char *name, size_t *count) {
     (void)pid;
@@ -51,9 +49,7 @@ mi_error mi_process_entries(pid_t pid, const char *name, size_t *count) {
     return MI_E_ABSENT;
 }
 
-int mi_process_dumpable(void) {
-    return -1;
-}
+int mi_process_dumpable(void) { return -1; }
 #endif
 
 void mi_process_libc(char *to, size_t size) {
@@ -67,6 +63,4 @@ void mi_process_kernel(char *to, size_t size) {
     snprintf(to, size, "%s", uname(&name) == 0 ? name.release : "unknown");
 }
 
-long mi_process_clock_ticks(void) {
-    return sysconf(_SC_CLK_TCK);
-}
+long mi_process_clock_ticks(void) { return sysconf(_SC_CLK_TCK); }

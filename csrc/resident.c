@@ -101,9 +101,9 @@ static mi_error claim_own(mi_survey *survey, const mi_os_block *blocks, size_t c
     uint32_t leaf = leaf2(survey->painter, "meminspect", NULL);
     mi_error error = MI_OK;
     for (size_t at = 0; at < count && !error; at++)
-        error = mi_painter_claim(survey->painter, (mi_claim){.start = blocks[at].start,
-                                                             .end = blocks[at].start + blocks[at].size,
-                                                             .leaf = leaf});
+        error = mi_painter_claim(
+            survey->painter,
+            (mi_claim){.start = blocks[at].start, .end = blocks[at].start + blocks[at].size, .leaf = leaf});
     return error;
 }
 
@@ -121,9 +121,9 @@ static mi_error claim_by_map(mi_survey *survey) {
         const mi_object *object = &survey->objects.items[at];
         const char *path[MI_LEAF_DEPTH] = {"files", object->name, ".bss", NULL};
         if (object->bss_end <= object->bss_start) continue;
-        error = mi_painter_claim(painter, (mi_claim){.start = object->bss_start,
-                                                     .end = object->bss_end,
-                                                     .leaf = mi_painter_leaf(painter, path)});
+        error = mi_painter_claim(
+            painter,
+            (mi_claim){.start = object->bss_start, .end = object->bss_end, .leaf = mi_painter_leaf(painter, path)});
     }
     return error;
 }
@@ -160,15 +160,18 @@ static void name_malloc(mi_survey *survey) {
     const char *name = names[survey->malloc];
     snprintf(out->malloc_name, sizeof out->malloc_name, "%s", name ? name : survey->malloc_object->name);
     if (!survey->malloc) mi_memory_say(out, 1, "no loaded object gives malloc");
-    if (survey->malloc == MI_MALLOC_GLIBC && is_our_libc(survey)) mi_process_libc(out->malloc_name, sizeof out->malloc_name);
+    if (survey->malloc == MI_MALLOC_GLIBC && is_our_libc(survey))
+        mi_process_libc(out->malloc_name, sizeof out->malloc_name);
     if (survey->malloc == MI_MALLOC_GLIBC || !survey->malloc) return;
     char text[160];
-    snprintf(text, sizeof text, "malloc is %s, whose heaps are not walked: what nothing else claims is taken for its own",
+    snprintf(text, sizeof text,
+             "malloc is %s, whose heaps are not walked: what nothing else claims is taken for its own",
              out->malloc_name);
     mi_memory_say(out, 1, text);
 }
 
-static mi_error claim_all(mi_survey *survey, const mi_memory_request *request, const mi_os_block *own, size_t own_count) {
+static mi_error claim_all(mi_survey *survey, const mi_memory_request *request, const mi_os_block *own,
+                          size_t own_count) {
     mi_painter *painter = survey->painter;
     mi_error error = mi_objects_list(survey->pid, survey->maps, &survey->objects);
     if (error == MI_E_ABSENT) mi_memory_say(survey->out, 1, "the list of loaded objects could not be read");
@@ -288,7 +291,8 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
         sum_up(out, &survey);
         say_unattributed(out);
         if (!pages->scanned && pages->doubtful_bytes && out->tree_bytes > (uint64_t)out->rss_bytes)
-            mi_memory_say(out, 1, "this kernel does not tell zero pages, which are no memory, from pages shared since a fork");
+            mi_memory_say(out, 1,
+                          "this kernel does not tell zero pages, which are no memory, from pages shared since a fork");
     }
     mi_glibc_free(&survey.glibc);
     mi_native_threads_free(&survey.threads);

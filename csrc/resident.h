@@ -48,15 +48,15 @@ typedef struct mi_memory {
     const mi_malloc_arena *arenas; /* main first */
     size_t arena_count;
     uint64_t tree_bytes, unattributed_bytes;
-    uint64_t zero_bytes;              /* present zero pages, which are no memory */
-    int64_t rss_bytes;                /* Rss of smaps_rollup, of the two readings the one nearer to the tree */
-    int64_t rss_before, rss_after;    /* right before the page map was read, and right behind */
+    uint64_t zero_bytes;           /* present zero pages, which are no memory */
+    int64_t rss_bytes;             /* Rss of smaps_rollup, of the two readings the one nearer to the tree */
+    int64_t rss_before, rss_after; /* right before the page map was read, and right behind */
     int64_t pss_bytes, uss_bytes, swap_bytes, peak_rss_bytes;
-    int64_t trim_bytes;               /* of all arenas */
+    int64_t trim_bytes; /* of all arenas */
     int64_t mmapped_chunks, mmapped_bytes, mmap_threshold;
     char malloc_name[64];
     int exact;
-    char reason[512]; /* clauses, "" when there is nothing to say */
+    char reason[512];  /* clauses, "" when there is nothing to say */
     uint64_t pause_ns; /* from the first reading to the last */
     /* ours */
     mi_painter painter;

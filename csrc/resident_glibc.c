@@ -15,7 +15,7 @@ typedef struct heap_walk {
     mi_malloc_arena *arena;
     int is_main;
     uint32_t live, free, tcache, top, fence; /* leaves */
-    uintptr_t run_start, run_end;            /* free chunks in a row: malloc_trim joins fast chunks to their neighbours */
+    uintptr_t run_start, run_end; /* free chunks in a row: malloc_trim joins fast chunks to their neighbours */
 } heap_walk;
 
 static uintptr_t page_down(uintptr_t address) { return address / mi_os_page_size() * mi_os_page_size(); }
@@ -36,7 +36,8 @@ static void end_run(heap_walk *walk) {
 
 /* systrim() gives the upper whole pages of the main arena's top back by brk; other arenas keep theirs. */
 static void trim_top(heap_walk *walk, uintptr_t start, uintptr_t end) {
-    if (walk->run_end == start && walk->run_start) start = walk->run_start; /* a fast chunk below top becomes part of it */
+    if (walk->run_end == start && walk->run_start)
+        start = walk->run_start; /* a fast chunk below top becomes part of it */
     walk->run_start = walk->run_end = 0;
     if (!walk->is_main || end - start <= TOP_RESERVE) return;
     walk->arena->trim_bytes += resident(walk->survey, end - page_down(end - start - TOP_RESERVE), end);
@@ -117,12 +118,10 @@ static mi_error claim_heap(mi_survey *survey, size_t arena, uintptr_t start, uin
     uint32_t leaf = leaf_of(survey->painter, name, "headers");
     if (!record->address || start < record->address) record->address = start;
     record->size_bytes += end - start;
-    return mi_painter_claim(survey->painter, (mi_claim){.start = start,
-                                                        .end = end,
-                                                        .paint = paint_heap,
-                                                        .leaf = leaf,
-                                                        .number = (uint32_t)arena,
-                                                        .data = survey});
+    return mi_painter_claim(
+        survey->painter,
+        (mi_claim){
+            .start = start, .end = end, .paint = paint_heap, .leaf = leaf, .number = (uint32_t)arena, .data = survey});
 }
 
 /* [heap] as far as it is one piece; what lies before its first chunk is not malloc's (a static program's thread control
@@ -138,7 +137,8 @@ static mi_error claim_main(mi_survey *survey) {
     uintptr_t first = survey->glibc.sbrk_base;
     if (!start) return MI_OK;
     if (first <= start || first >= end) first = start;
-    mi_error error = mi_painter_claim(survey->painter, (mi_claim){.start = start, .end = first, .leaf = survey->linker});
+    mi_error error =
+        mi_painter_claim(survey->painter, (mi_claim){.start = start, .end = first, .leaf = survey->linker});
     return error ? error : claim_heap(survey, 0, first, end);
 }
 
@@ -193,7 +193,8 @@ static void look_for_chunks(mi_painter *painter, uintptr_t start, uintptr_t end,
         size_t run = mi_pages_seek(painter->pages, &painter->hint, at + mi_os_page_size());
         if (run >= painter->pages->count) return;
         at += mi_os_page_size();
-        if (painter->pages->runs[run].start > at) at = painter->pages->runs[run].start; /* only resident pages are read */
+        if (painter->pages->runs[run].start > at)
+            at = painter->pages->runs[run].start; /* only resident pages are read */
     }
 }
 

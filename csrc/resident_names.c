@@ -46,7 +46,8 @@ mi_error mi_survey_stacks(mi_survey *survey) {
     for (size_t at = 0; at < survey->maps->count && !error; at++) {
         const mi_mapping *mapping = &survey->maps->items[at];
         if (!strcmp(mapping->name, "[stack]") && threads->live)
-            error = claim_stack(survey, &threads->items[0], mapping->start, mapping->end); /* the first is the main one */
+            error =
+                claim_stack(survey, &threads->items[0], mapping->start, mapping->end); /* the first is the main one */
     }
     return error;
 }
@@ -91,7 +92,8 @@ static void look_at_gap(mi_painter *painter, uintptr_t start, uintptr_t end, voi
         if (thread->end || !holds(start, end, thread->pointer)) continue;
         const mi_mapping *mapping = mi_os_maps_find(survey->maps, thread->pointer);
         if (!mapping || mapping->end - mapping->start > STACK_MOST) continue;
-        claim_stack(survey, thread, mapping->start > start ? mapping->start : start, mapping->end < end ? mapping->end : end);
+        claim_stack(survey, thread, mapping->start > start ? mapping->start : start,
+                    mapping->end < end ? mapping->end : end);
     }
     const mi_mapping *first = mi_os_maps_find(survey->maps, start);
     if (first && !strcmp(first->name, "[heap]")) return; /* brk is malloc's, whichever it is */
@@ -206,8 +208,8 @@ void mi_paint_mapping(mi_survey *survey, const mi_mapping *mapping) {
         kept[!(pages->runs[run].categories & MI_RUN_FILE)] += end - start;
     }
     if (!kept[0] && !kept[1]) return;
-    uint32_t leaf = shared_memory ? leaf3(painter, "shared memory", name, NULL)
-                                  : leaf3(painter, "files", name, "unchanged pages");
+    uint32_t leaf =
+        shared_memory ? leaf3(painter, "shared memory", name, NULL) : leaf3(painter, "files", name, "unchanged pages");
     painter->leaves[leaf].resident_bytes += kept[0];
     painter->leaves[leaf].virtual_bytes += mapping->end - mapping->start;
     painter->leaves[leaf].count++;

@@ -103,7 +103,8 @@ static mi_error claim_stacks(mi_painter *painter, mi_python_memory *python, cons
         error = mi_runtime_stack_chunks(runtime, &threads[at], chunks, CHUNKS_MOST, &chunk_count);
         if (error) partial = error;
         for (size_t chunk = 0; chunk < chunk_count && chunk < CHUNKS_MOST; chunk++) {
-            mi_claim claim = {.start = chunks[chunk].address, .end = chunks[chunk].address + chunks[chunk].size, .leaf = leaf};
+            mi_claim claim = {
+                .start = chunks[chunk].address, .end = chunks[chunk].address + chunks[chunk].size, .leaf = leaf};
             if (mi_painter_claim(painter, claim)) return MI_E_MEMORY;
         }
     }

@@ -71,7 +71,9 @@ mi_error mi_memory_by_smaps(pid_t pid, mi_memory *out) {
     out->rss_bytes = out->rss_before = out->rss_after = (int64_t)out->tree_bytes;
     out->pause_ns = mi_os_now_ns() - started;
     snprintf(out->malloc_name, sizeof out->malloc_name, "unknown");
-    mi_memory_say(out, 1, "/proc/PID/pagemap may not be read (the process is not dumpable, or another user's): the tree is by mappings, "
-                          "not by what lies in them");
+    mi_memory_say(
+        out, 1,
+        "/proc/PID/pagemap may not be read (the process is not dumpable, or another user's): the tree is by mappings, "
+        "not by what lies in them");
     return MI_OK;
 }

@@ -32,7 +32,8 @@ mi_error mi_runtime_translate(const mi_maps *own_maps, const mi_target *target, 
         const mi_mapping *other = &target->maps.items[i];
         if (!mi_mapping_same_file(other, file) || other->offset != base->offset) continue;
         const mi_mapping *data = mi_os_maps_find(&target->maps, other->start + distance);
-        if (data && mi_mapping_same_file(data, file) && data->offset + (other->start + distance - data->start) == file->offset) {
+        if (data && mi_mapping_same_file(data, file) &&
+            data->offset + (other->start + distance - data->start) == file->offset) {
             *address = other->start + (own - base->start);
             return MI_OK;
         }
@@ -64,7 +65,8 @@ static mi_error obmalloc_of(const mi_runtime *runtime, uintptr_t interpreter, ui
     const mi_layout *layout = runtime->layout;
     *state = 0;
     if (layout->interpreter_obmalloc == MI_ABSENT) return MI_OK;
-    if (layout->interpreter_obmalloc_is_pointer) return word_at(runtime, interpreter, layout->interpreter_obmalloc, state);
+    if (layout->interpreter_obmalloc_is_pointer)
+        return word_at(runtime, interpreter, layout->interpreter_obmalloc, state);
     uintptr_t flags, owner = interpreter;
     mi_error error = word_at(runtime, interpreter, layout->interpreter_feature_flags, &flags);
     if (!error && flags & (uintptr_t)layout->flag_use_main_obmalloc)
@@ -88,8 +90,8 @@ mi_error mi_runtime_interpreter_at(const mi_runtime *runtime, uintptr_t address,
     int own_gil = 0;
     if (!error) error = word_at(runtime, address, layout->interpreter_gil, &interpreter->gil);
     if (!error)
-        error = mi_target_read(runtime->target, address + (uintptr_t)layout->interpreter_own_gil, &own_gil,
-                               sizeof own_gil);
+        error =
+            mi_target_read(runtime->target, address + (uintptr_t)layout->interpreter_own_gil, &own_gil, sizeof own_gil);
     /* The main interpreter's GIL is its own too; what matters is whether it is another one than the main one's. */
     interpreter->own_gil = own_gil && interpreter->id != 0;
     return error;

@@ -23,8 +23,8 @@ typedef struct mi_runtime {
 typedef struct mi_interpreter {
     uintptr_t address;
     int64_t id;
-    uintptr_t gil; /* struct _gil_runtime_state, 0 when it has none yet */
-    int own_gil;   /* the GIL is not shared with the main interpreter */
+    uintptr_t gil;      /* struct _gil_runtime_state, 0 when it has none yet */
+    int own_gil;        /* the GIL is not shared with the main interpreter */
     uintptr_t obmalloc; /* struct _obmalloc_state, shared ones named more than once; 0 in 3.11 and without pymalloc */
     uintptr_t gc;       /* struct _gc_runtime_state */
     uintptr_t first_thread;
@@ -33,9 +33,9 @@ typedef struct mi_interpreter {
 typedef struct mi_thread {
     uintptr_t address;
     uintptr_t interpreter;
-    uint64_t ident;          /* threading.get_ident() */
-    uint64_t native_id;      /* the kernel's thread id */
-    uintptr_t stack_chunk;   /* newest data-stack chunk, 0 when it has none */
+    uint64_t ident;        /* threading.get_ident() */
+    uint64_t native_id;    /* the kernel's thread id */
+    uintptr_t stack_chunk; /* newest data-stack chunk, 0 when it has none */
 } mi_thread;
 
 typedef struct mi_stack_chunk {

@@ -192,7 +192,8 @@ static void *work(void *argument) {
     unsigned born = atomic_load(&generation);
     prctl(PR_SET_NAME, self->name);
     for (;;) {
-        while (sem_wait(&self->wake)) {}
+        while (sem_wait(&self->wake)) {
+        }
         int asked = ASKED_TO_END;
         if (atomic_compare_exchange_strong(&self->stage, &asked, ENDED)) return NULL;
         if (!atomic_exchange(&self->wanted, 0)) continue;

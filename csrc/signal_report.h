@@ -19,10 +19,10 @@
 
 typedef enum mi_signal_claim {
     MI_CLAIM_OK = 0,
-    MI_CLAIM_TAKEN,   /* the program has a handler for it */
-    MI_CLAIM_IGNORED, /* the program ignores it */
-    MI_CLAIM_BLOCKED, /* blocked in the calling thread: somebody waits for it with sigwait or signalfd */
-    MI_CLAIM_INVALID, /* the system has no such signal, or does not let it be handled */
+    MI_CLAIM_TAKEN,    /* the program has a handler for it */
+    MI_CLAIM_IGNORED,  /* the program ignores it */
+    MI_CLAIM_BLOCKED,  /* blocked in the calling thread: somebody waits for it with sigwait or signalfd */
+    MI_CLAIM_INVALID,  /* the system has no such signal, or does not let it be handled */
     MI_CLAIM_INSTALLED /* by an earlier call: uninstall first */
 } mi_signal_claim;
 

@@ -95,7 +95,7 @@ static uintptr_t node_offset(mi_window *window, uintptr_t node) {
 static void add_block(mi_window *window, mi_native_threads *threads, uintptr_t block, uintptr_t node) {
     size_t page = mi_os_page_size();
     uintptr_t start = 0, size = 0;
-    int32_t tid = (int32_t)(uint32_t)mi_window_word(window, node + 16); /* `tid` follows `list` */
+    int32_t tid = (int32_t)(uint32_t)mi_window_word(window, node + 16);               /* `tid` follows `list` */
     for (uintptr_t at = node + 24; at < block + 8 * BLOCK_WORDS && !start; at += 8) { /* stackblock, stackblock_size */
         uintptr_t first = mi_window_word(window, at), length = mi_window_word(window, at + 8);
         if (!first || first % page || !length || length % page || first > block || block - first >= length) continue;
@@ -126,13 +126,15 @@ static size_t follow(mi_window *window, mi_native_threads *threads, uintptr_t he
     return count;
 }
 
-void mi_native_threads_find_stacks(mi_window *window, const mi_maps *maps, const mi_objects *objects, mi_native_threads *threads) {
+void mi_native_threads_find_stacks(mi_window *window, const mi_maps *maps, const mi_objects *objects,
+                                   mi_native_threads *threads) {
     const mi_object *linker = mi_objects_named(objects, "ld-");
     if (!linker && objects->count == 1) linker = &objects->items[0];
     uintptr_t offset = 0;
     for (size_t at = 0; linker && at < maps->count; at++) {
         const mi_mapping *mapping = &maps->items[at];
-        int data = mapping->inode == linker->inode && mapping->device == linker->device && mapping->flags & MI_MAP_WRITE;
+        int data =
+            mapping->inode == linker->inode && mapping->device == linker->device && mapping->flags & MI_MAP_WRITE;
         int bss = linker->bss_start < linker->bss_end && mapping->start == linker->bss_start;
         for (uintptr_t head = mapping->start; (data || bss) && head + 16 <= mapping->end; head += 8) {
             uintptr_t next = mi_window_word(window, head), last = mi_window_word(window, head + 8);

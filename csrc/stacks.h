@@ -12,10 +12,10 @@
 #include "pages.h"
 
 typedef struct mi_native_thread {
-    int32_t tid;       /* 0: the thread has ended, its stack is cached */
-    char name[16];     /* the kernel's name (comm), "" when unknown */
-    uintptr_t pointer; /* stack pointer, 0 while it runs or where the kernel does not say */
-    uintptr_t block;   /* its struct pthread, 0 when not found */
+    int32_t tid;          /* 0: the thread has ended, its stack is cached */
+    char name[16];        /* the kernel's name (comm), "" when unknown */
+    uintptr_t pointer;    /* stack pointer, 0 while it runs or where the kernel does not say */
+    uintptr_t block;      /* its struct pthread, 0 when not found */
     uintptr_t start, end; /* of the stack, guard included; 0 when not found, as for the main thread */
 } mi_native_thread;
 
@@ -28,7 +28,8 @@ typedef struct mi_native_threads {
 /* Threads with their stack pointers; to be asked beside the moment, before the calling thread's stack grows. */
 mi_error mi_native_threads_list(pid_t pid, mi_native_threads *threads);
 /* Finds the stacks in glibc's lists. */
-void mi_native_threads_find_stacks(mi_window *window, const mi_maps *maps, const mi_objects *objects, mi_native_threads *threads);
+void mi_native_threads_find_stacks(mi_window *window, const mi_maps *maps, const mi_objects *objects,
+                                   mi_native_threads *threads);
 void mi_native_threads_free(mi_native_threads *threads);
 
 #endif

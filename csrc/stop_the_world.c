@@ -17,9 +17,7 @@ static world_function find(const char *name) {
     return function;
 }
 
-int mi_world_can_stop(void) {
-    return find("_PyEval_StopTheWorld") && find("_PyEval_StartTheWorld");
-}
+int mi_world_can_stop(void) { return find("_PyEval_StopTheWorld") && find("_PyEval_StartTheWorld"); }
 
 mi_error mi_world_stop(void *interpreter, mi_pause *pause) {
     world_function stop = find("_PyEval_StopTheWorld");

@@ -72,7 +72,7 @@ def expression(field: Field) -> str:
     version = this_version()
     if not field.since <= version < field.until:
         return "MI_ABSENT"
-    if field.build == "gil" and free_threaded() or field.build == "free_threaded" and not free_threaded():
+    if (field.build == "gil" and free_threaded()) or (field.build == "free_threaded" and not free_threaded()):
         return "MI_ABSENT"
     if version in field.fixed:
         return str(field.fixed[version])

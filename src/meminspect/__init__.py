@@ -25,8 +25,11 @@ def _in_main_interpreter() -> bool:
 
 
 if not _in_main_interpreter():
-    # the native core's module state is static: loaded here first, it could not be loaded in the main interpreter any more
-    raise ImportError("meminspect cannot be imported in a subinterpreter: import it in the main one, which sees them all")
+    # the native core's module state is static: loaded here first, it could not be loaded in the main interpreter any
+    # more
+    raise ImportError(
+        "meminspect cannot be imported in a subinterpreter: import it in the main one, which sees them all"
+    )
 
 # public name -> the module that defines it
 _PUBLIC = {

@@ -41,7 +41,9 @@ def run(command: Sequence[str], folder: Path, stdin: bytes = b"", **changes: str
     path = os.pathsep.join([*filter(None, [changes.pop("PYTHONPATH", "")]), *PACKAGE_PATH])
     env = {**os.environ, "FACTS": str(facts), "PYTHONDONTWRITEBYTECODE": "1", **changes}
     env.update({"PYTHONPATH": path} if path else {})
-    done = subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=PROGRAMS, timeout=TIMEOUT_S, check=False)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, env=env, cwd=PROGRAMS, timeout=TIMEOUT_S, check=False
+    )
     seen = json.loads(normal(facts.read_bytes(), folder)) if facts.exists() else {}
     return Ran(done.returncode, normal(done.stdout, folder), normal(done.stderr, folder), seen)
 
@@ -108,7 +110,8 @@ def test_folder_and_archive(tmp_path: Path, archive: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", ["-O -W error::UserWarning -Xdev", "-B -u -s", "-X utf8 -X importtime", "-Wd -bb -q", "-OO -P", "-bBW ignore"]
+    "flags",
+    ["-O -W error::UserWarning -Xdev", "-B -u -s", "-X utf8 -X importtime", "-Wd -bb -q", "-OO -P", "-bBW ignore"],
 )
 def test_interpreter_flags(flags: str, tmp_path: Path) -> None:
     plain, measured, report = both(tmp_path, ["facts.py"], flags=flags.split())
@@ -121,7 +124,8 @@ def test_without_site_or_environment(flags: str, tmp_path: Path) -> None:
     """The launcher is started plainly; the flags are those of an interpreter that would not find this package."""
     start = (
         "import sys; sys.path[:0] = {path!r}; sys.orig_argv[1:1] = [{flags!r}]\n"
-        "from meminspect.__main__ import main; sys.argv = ['meminspect', 'report', '-o', {report!r}, 'facts.py']; main()"
+        "from meminspect.__main__ import main; "
+        "sys.argv = ['meminspect', 'report', '-o', {report!r}, 'facts.py']; main()"
     )
     report = tmp_path / "report"
     plain = run([sys.executable, flags, "facts.py"], tmp_path)
@@ -135,7 +139,12 @@ def test_without_site_or_environment(flags: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize(
     "changes",
-    [{"PYTHONPATH": "first:second"}, {"LD_PRELOAD": "libm.so.6"}, {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "1"}, {"PYTHONMALLOC": "debug"}],
+    [
+        {"PYTHONPATH": "first:second"},
+        {"LD_PRELOAD": "libm.so.6"},
+        {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "1"},
+        {"PYTHONMALLOC": "debug"},
+    ],
     ids=lambda changes: "+".join(changes),
 )  # fmt: skip
 def test_environment(hook: str, changes: dict[str, str], tmp_path: Path) -> None:
@@ -150,7 +159,9 @@ EXITS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("way", "hook"), [*((way, "preload") for way in EXITS), ("chained", "sitecustomize"), ("3", "sitecustomize")])
+@pytest.mark.parametrize(
+    ("way", "hook"), [*((way, "preload") for way in EXITS), ("chained", "sitecustomize"), ("3", "sitecustomize")]
+)
 def test_exits(way: str, hook: str, tmp_path: Path) -> None:
     plain, measured, report = both(tmp_path, ["exits.py", way], MEMINSPECT_HOOK=hook)
     same(plain, measured)

@@ -9,8 +9,9 @@ import sysconfig
 import textwrap
 from collections.abc import Iterator
 
-import meminspect
 import pytest
+
+import meminspect
 from meminspect import _native
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -96,7 +97,9 @@ def test_thresholds_and_counts() -> None:
     try:
         gc.set_threshold(12321, 7, 5)
         shown = meminspect.gc_state()
-        assert tuple(generation.threshold for generation in shown.generations)[:2] == gc.get_threshold()[:2] == (12321, 7)
+        assert (
+            tuple(generation.threshold for generation in shown.generations)[:2] == gc.get_threshold()[:2] == (12321, 7)
+        )
     finally:
         gc.set_threshold(*saved)
     gc.collect(0)

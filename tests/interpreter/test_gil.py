@@ -9,8 +9,9 @@ import textwrap
 import threading
 import time
 
-import meminspect
 import pytest
+
+import meminspect
 
 ENABLED = getattr(sys, "_is_gil_enabled", lambda: True)()
 needs_gil = pytest.mark.skipif(not ENABLED, reason="this interpreter runs without a GIL")

@@ -10,8 +10,9 @@ import sysconfig
 import threading
 from collections.abc import Iterator
 
-import meminspect
 import pytest
+
+import meminspect
 from meminspect.models.objects import ObjectHeader
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -235,7 +236,9 @@ def test_split_counts() -> None:
     assert shown.owner_thread == threading.get_ident()
     assert shown.local_refcount is not None
     assert shown.call_holds is not None
-    assert shown.local_refcount - shown.call_holds == 1  # the local is a closure's cell, from which a reference is taken
+    assert (
+        shown.local_refcount - shown.call_holds == 1
+    )  # the local is a closure's cell, from which a reference is taken
     assert (shown.shared_refcount, shown.merged) == (0, False)
     seen: list[ObjectHeader] = []
     thread = threading.Thread(target=lambda: seen.append(meminspect.header(thing)))

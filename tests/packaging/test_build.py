@@ -55,7 +55,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel made from the unpacked sdist, as pip does it. A stale module in the build folder must not get into it."""
+    """The wheel made from the unpacked sdist, as pip does it. A stale module of an earlier build must stay out."""
     folder = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 
-
 with open("/proc/self/status") as file:
     STATUS = file.readlines()
 

@@ -56,7 +56,9 @@ for thread in threads: thread.join()
 
 
 def test_reports_of_itself(run: RUN) -> None:
-    program = run(BUSY + """
+    program = run(
+        BUSY
+        + """
 from meminspect.probes.raw import take
 from meminspect.probes.report import build
 from meminspect.views import report_json, report_text
@@ -65,19 +67,28 @@ for _ in range(6):
     report_json.render(page)
     report_text.render(page)
 print(page.missing, flush=True)
-""" + END, options=("-W", "ignore"))
+"""
+        + END,
+        options=("-W", "ignore"),
+    )
     program.line()
     assert program.end() == (0, "")
 
 
 def test_reports_by_signal(run: RUN) -> None:
-    program = run("""
+    program = run(
+        """
 import signal, sys, meminspect
 meminspect.install(signal=signal.SIGRTMIN + 5, path="report-{pid}.json")
-""" + BUSY + """
+"""
+        + BUSY
+        + """
 print("ready", flush=True)
 sys.stdin.readline()
-""" + END, options=("-W", "ignore"))
+"""
+        + END,
+        options=("-W", "ignore"),
+    )
     program.line()
     last = 0.0
     for _ in range(10):
@@ -87,10 +98,15 @@ sys.stdin.readline()
 
 
 def test_reports_from_outside(run: RUN) -> None:
-    program = run(BUSY + """
+    program = run(
+        BUSY
+        + """
 print("ready", flush=True)
 sys.stdin.readline()
-""" + END, options=("-W", "ignore"))
+"""
+        + END,
+        options=("-W", "ignore"),
+    )
     program.line()
     for _ in range(20):
         page = report.build(*remote.take(program.pid))

@@ -92,7 +92,6 @@ json.dump({"reasons": reasons, "longest_pause_s": max(pauses), "longest_wait_s":
 
 def test_captures_beside_threads_that_change_everything() -> None:
 
-
     captures = os.environ.get("MEMINSPECT_CHURN", str(CAPTURES))
     run = subprocess.run([sys.executable, "-c", CODE, captures], capture_output=True, text=True, timeout=600)
     assert (run.returncode, run.stderr) == (0, "")

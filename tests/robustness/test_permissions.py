@@ -111,7 +111,9 @@ ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 
 
 def test_a_process_that_is_not_dumpable(run: RUN) -> None:
-    program = run(NOT_DUMPABLE + """
+    program = run(
+        NOT_DUMPABLE
+        + """
 _native.read_method_reset()
 page = report.build(take())
 print(page.process.dumpable, flush=True)
@@ -122,7 +124,8 @@ if page.memory is None:
 else:
     leaves = sum(leaf.bytes for leaf in page.memory.tree.leaves())
     print((page.memory.exact, page.memory.reason, leaves, page.memory.tree.bytes, page.memory.rss_bytes), flush=True)
-""")
+"""
+    )
     assert program.line() == "False"
     assert program.line() == "True True"
     missing, memory = eval(program.line()), eval(program.line())

@@ -25,14 +25,19 @@ from meminspect import _native
 meminspect.install(signal=signal.SIGRTMIN + 5, path="report-{pid}.json")
 """
 
-IDLE = INSTALLED + """
+IDLE = (
+    INSTALLED
+    + """
 print("ready", flush=True)
 for line in sys.stdin:
     print(eval(line), flush=True)
 """
+)
 
 # Holds the GIL in a C call that the test can end: PyDLL keeps the GIL, and read() waits for the test's line.
-STUCK = INSTALLED + """
+STUCK = (
+    INSTALLED
+    + """
 import ctypes
 read = ctypes.PyDLL(None).read
 print("ready", flush=True)
@@ -40,6 +45,7 @@ read(0, ctypes.create_string_buffer(1), 1)
 print("returned", flush=True)
 sys.stdin.read()
 """
+)
 
 
 def test_idle_program_answers_with_a_whole_report(run: RUN) -> None:
@@ -147,14 +153,18 @@ def test_ending_under_a_storm_of_signals(run: RUN, ending: str) -> None:
 
 
 def test_a_forked_child_answers_for_itself(run: RUN) -> None:
-    program = run(INSTALLED + """
+    program = run(
+        INSTALLED
+        + """
 pid = os.fork()
 if not pid:
     sys.stdin.readline()
     os._exit(0)
 print(pid, flush=True)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-""", options=("-W", "error"))
+""",
+        options=("-W", "error"),
+    )
     child = int(program.line())
     os.kill(child, SIGNAL)
     assert program.report(partial=False, pid=child)["process"]["pid"] == child
@@ -166,7 +176,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def test_forks_while_signals_come(run: RUN) -> None:
-    program = run(INSTALLED + """
+    program = run(
+        INSTALLED
+        + """
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(40):
@@ -176,7 +188,9 @@ for _ in range(40):
     assert os.waitpid(pid, 0)[1] == 0
 print("forked", flush=True)
 sys.stdin.read()
-""", options=("-W", "error"))
+""",
+        options=("-W", "error"),
+    )
     program.line()
     program.say()
     for _ in range(200):
@@ -189,13 +203,17 @@ sys.stdin.read()
 
 
 def test_workers_of_a_fork_pool_answer_for_themselves(run: RUN) -> None:
-    program = run(INSTALLED + """
+    program = run(
+        INSTALLED
+        + """
 import multiprocessing
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(*(process.pid for process in pool._pool), flush=True)
     sys.stdin.readline()
     assert pool.map(abs, [-1, -2, -3]) == [1, 2, 3]
-""", options=("-W", "error"))
+""",
+        options=("-W", "error"),
+    )
     workers = [int(pid) for pid in program.line().split()]
     for pid in workers:
         os.kill(pid, SIGNAL)

@@ -59,7 +59,7 @@ def environment(way: str, order: Order, fd: int, plain: Mapping[str, str]) -> di
 
 
 def choose(order: Order) -> tuple[str, str | None]:
-    """"preload", or "sitecustomize" with the reason why nothing can be preloaded."""
+    """ "preload", or "sitecustomize" with the reason why nothing can be preloaded."""
     wanted = os.environ.get("MEMINSPECT_HOOK", "")
     if wanted not in ("", "preload", "sitecustomize"):
         raise MeminspectError(f"MEMINSPECT_HOOK is {wanted!r}; it may be 'preload' or 'sitecustomize'")
@@ -67,8 +67,8 @@ def choose(order: Order) -> tuple[str, str | None]:
     if wanted == "preload" or obstacle is None:
         return "preload", None
     ignored = [
-        letter for letter, flag in (("I", sys.flags.isolated), ("E", sys.flags.ignore_environment), ("S", sys.flags.no_site))
-        if flag
+        letter for letter, flag in (("I", sys.flags.isolated), ("E", sys.flags.ignore_environment), ("S",
+        sys.flags.no_site)) if flag
     ]  # fmt: skip
     if ignored:
         raise MeminspectError(

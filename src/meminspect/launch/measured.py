@@ -70,9 +70,7 @@ class Collector:
                 self._on_way(record, outcome)
 
 
-def run(
-    program: Program, order: hook.Order, *, on_way: OnWay | None = None, flags: tuple[str, ...] = ()
-) -> Outcome:
+def run(program: Program, order: hook.Order, *, on_way: OnWay | None = None, flags: tuple[str, ...] = ()) -> Outcome:
     """Runs the program as `python` would; `on_way` gets each record of --every when it has come,
     with the outcome as it is known so far.
 
@@ -85,9 +83,7 @@ def run(
     collector = Collector(results, on_way)
     look_every_s = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S) if order.interval_s else None
     env = hook.environment(way, order, results.fd, os.environ)
-    status = watch.run(
-        sys.executable, command_line(program, flags), env, results.fd, collector.look, look_every_s
-    )
+    status = watch.run(sys.executable, command_line(program, flags), env, results.fd, collector.look, look_every_s)
     collector.look()
     results.close()
     outcome = collector.outcome
@@ -113,11 +109,16 @@ def note_on(collector: Collector, obstacle: str | None, now_ns: int) -> str | No
 def why_missing(collector: Collector) -> str:
     outcome = collector.outcome
     if outcome.hooked_by is None:
-        return "no result: the program's interpreter was not reached (it ended before its first line, or cleared the environment)"
+        return (
+            "no result: the program's interpreter was not reached "
+            "(it ended before its first line, or cleared the environment)"
+        )
     if outcome.failures:
         return f"no result: {outcome.failures[-1]}"
     if os.WIFSIGNALED(outcome.status):
         name = signal.Signals(os.WTERMSIG(outcome.status)).name
         when = " during the measurement at its end" if collector.taking else ""
         return f"no result at the program's end: it was killed by {name}{when}"
-    return "no result at the program's end: it left without running exit handlers (os._exit, or another program by exec)"
+    return (
+        "no result at the program's end: it left without running exit handlers (os._exit, or another program by exec)"
+    )

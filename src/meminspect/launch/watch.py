@@ -62,7 +62,9 @@ class Sentinel:
         for _ in range(GROUP_LOOKS):
             with contextlib.suppress(BlockingIOError):
                 data = os.read(self._pipe, 5 * 800)
-                self._seen += [(data[at], int.from_bytes(data[at + 1 : at + 5], "little")) for at in range(0, len(data), 5)]
+                self._seen += [
+                    (data[at], int.from_bytes(data[at + 1 : at + 5], "little")) for at in range(0, len(data), 5)
+                ]
             if (signo, sender) in self._seen:
                 self._seen.remove((signo, sender))
                 return True
@@ -117,14 +119,12 @@ def start(
         if on_child is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.execve(executable, argv, env)
+        os.execve(executable, list(argv), env)
     finally:
         os._exit(NOT_STARTED)
 
 
-def wait(
-    pid: int, sentinel: Sentinel, signals: set[int], look: Callable[[], None], look_every_s: float | None
-) -> int:
+def wait(pid: int, sentinel: Sentinel, signals: set[int], look: Callable[[], None], look_every_s: float | None) -> int:
     """Waits on the pid, never on the end of a file: a program may leave daemons behind."""
     while True:
         info = signal.sigwaitinfo(signals) if look_every_s is None else signal.sigtimedwait(signals, look_every_s)

@@ -12,7 +12,8 @@ from .base import Model
 class SizeClass(Model):
     """One size class over all arenas of all interpreters that were walked.
 
-    index     -- pymalloc's `szidx` (0-based; size = (index + 1) * alignment); of mimalloc's sizes the place in their order
+    index     -- pymalloc's `szidx` (0-based; size = (index + 1) * alignment); of mimalloc's sizes the place in their
+                 order
     size      -- bytes of a block
     pools     -- pools that hold this class
     used      -- blocks in use (`pool_header.ref.count`)
@@ -145,7 +146,7 @@ class OmittedInterpreter(Model):
 
 @dataclass(frozen=True, repr=False)
 class ThreadHeap(Model):
-    """One of mimalloc's heaps in a free-threaded build (pycore_mimalloc.h, struct mi_heap_s): a thread's blocks of a tag.
+    """One of mimalloc's heaps in free-threaded builds (struct mi_heap_s, pycore_mimalloc.h): blocks of a thread and tag.
 
     owner        -- "thread", "abandoned" (of threads that ended), "raw" (PyMem_RawMalloc, from 3.15 on), or
                     "other interpreter"
@@ -153,8 +154,8 @@ class ThreadHeap(Model):
     tag          -- "mem" (PyMem_Malloc), "object" (no GC), "gc", "gc_pre" (GC with a pre-header)
     used_blocks, used_bytes -- live ones: `used` less what other threads freed and the owner has not collected
     free_bytes   -- in free blocks of its pages, never handed out ones included
-    uncollected_blocks, uncollected_bytes -- freed by other threads, still to be collected by the owner (xthread_free and
-                    thread_delayed_free); part of free_bytes
+    uncollected_blocks, uncollected_bytes -- freed by other threads, still to be collected by the owner (xthread_free
+                    and thread_delayed_free); part of free_bytes
     waiting_pages -- empty pages kept until no reader can be left in them (QSBR)
     large_pages  -- pages of one block (over 128 KiB); huge ones, with a segment of their own, included
     exact        -- False for what could not be stopped: it was copied while it may have changed
@@ -186,8 +187,9 @@ class WaitingFrees(Model):
     thread_ident, native_id -- None for what ended threads left to the interpreter
     asleep         -- it was in C code or waiting when the world was stopped; None when that is not known
     delayed_blocks, delayed_bytes -- frees held until no reader can be left (QSBR: Objects/obmalloc.c, free_delayed)
-    merge_objects, merge_bytes -- objects of this thread whose last reference another thread dropped (Python/brc.c): only
-                      their owner may free them, and what they refer to stays with them. The bytes are their own blocks'.
+    merge_objects, merge_bytes -- objects of this thread whose last reference another thread dropped (Python/brc.c):
+                      only their owner may free them, and what they refer to stays with them. The bytes are their
+                      own blocks'.
     """
 
     thread_ident: int | None
@@ -210,8 +212,8 @@ class HeapMap(Model):
     exact     -- False when something was left out or could not be verified; `reason` says what
     padding_bytes -- what the debug allocator adds to every block, 0 without it
     pause_s   -- how long the walk held the interpreter still
-    heaps, waiting -- free-threaded builds: mimalloc's heaps by owner and tag, and what their threads have still to free.
-                 Heaps that are not `exact` are in no other figure of this model.
+    heaps, waiting -- free-threaded builds: mimalloc's heaps by owner and tag, and what their threads have still to
+                 free. Heaps that are not `exact` are in no other figure of this model.
     """
 
     allocator: str

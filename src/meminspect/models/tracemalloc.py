@@ -45,10 +45,11 @@ class TracedUnseen(Model):
     """What tracemalloc does not see: memory that was taken before it began, past Python's allocators, or by itself.
 
     pymalloc_live_bytes   -- live blocks in pymalloc's arenas, as walked; None without pymalloc
-    pymalloc_seen_bytes   -- traced blocks of up to 512 bytes, rounded up to pymalloc's; among them are a few that the raw
-                             domain put elsewhere, so that what is unseen is at least
+    pymalloc_seen_bytes   -- traced blocks of up to 512 bytes, rounded up to pymalloc's; among them are a few that the
+                             raw domain put elsewhere, so that what is unseen is at least
     pymalloc_unseen_bytes -- the difference, and pymalloc_unseen_share its share of the live bytes
-    rss_bytes             -- resident memory at the same time; rss_unseen_bytes is what is neither traced nor tracemalloc's
+    rss_bytes             -- resident memory at the same time; rss_unseen_bytes is what is neither traced nor
+                             tracemalloc's
     reason                -- why a figure is None
     """
 

@@ -21,7 +21,8 @@ CHILD = """\
 import marshal, sys, _imp
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 path = sys.argv[1]
-native = _imp.create_dynamic(ModuleSpec("meminspect._native", ExtensionFileLoader("meminspect._native", path), origin=path))
+loader = ExtensionFileLoader("meminspect._native", path)
+native = _imp.create_dynamic(ModuleSpec("meminspect._native", loader, origin=path))
 _imp.exec_dynamic(native)
 allocator = native.allocator_capture()
 sizes = marshal.load(sys.stdin.buffer)
@@ -33,9 +34,9 @@ def probe_allocation(nbytes: int, *, here: bool = False) -> tuple[Allocation, ..
     """The path of one real allocation of `nbytes` bytes through PyObject_Malloc, PyMem_Malloc and PyMem_RawMalloc.
 
     One Allocation each, in this order; each block is freed before the next. The block is found in pymalloc's arenas
-    (Objects/obmalloc.c) or by glibc's chunk header before it (malloc/malloc.c). From 128 KiB on the probe runs in a child
-    process that is thrown away, for freeing a chunk that was mmapped raises glibc's mmap threshold for good; `here=True`
-    allocates in this process all the same, which tells what its threshold does now.
+    (Objects/obmalloc.c) or by glibc's chunk header before it (malloc/malloc.c). From 128 KiB on the probe runs in a
+    child process that is thrown away, for freeing a chunk that was mmapped raises glibc's mmap threshold for good;
+    `here=True` allocates in this process all the same, which tells what its threshold does now.
 
     Raises ValueError for a negative size, RuntimeError when the child cannot be run.
     """
@@ -46,8 +47,8 @@ def probe_allocations(sizes: Iterable[int]) -> tuple[Allocation, ...]:
     """The path of each size of a sweep, three Allocations a size (see probe_allocation), in the order given.
 
     Sizes from 128 KiB on send the whole sweep to a child process that is thrown away: there the heap is
-    trimmed before each (what it has room for is never mmapped) and a chunk that was mmapped is not freed, so that each size
-    meets the threshold that a new process has.
+    trimmed before each (what it has room for is never mmapped) and a chunk that was mmapped is not freed, so that each
+    size meets the threshold that a new process has.
 
     Raises ValueError for a negative size or more than 20,000 of them, RuntimeError when the child cannot be run.
     """
@@ -130,7 +131,8 @@ def block(obj: object) -> Block:
     """Where a live object lies: its block, pool and arena, or its chunk of glibc's, or the file that holds it.
 
     `offset` is how far into the block the object begins: the GC head and the pre-header (`_PyType_PreHeaderSize`) and
-    what debug hooks put before it. Read from the pool's header or the chunk's; None where it is not known, with the reason.
+    what debug hooks put before it. Read from the pool's header or the chunk's; None where it is not known, with the
+    reason.
     """
     from .. import _native
 

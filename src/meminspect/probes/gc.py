@@ -87,7 +87,9 @@ def trigger(raw: Mapping[str, Any], kind: str, generations: tuple[Generation, ..
     if not raw["enabled"]:
         return "automatic collection is off (gc.disable()): nothing is collected until gc.collect() is called"
     if young.threshold == 0:
-        return "automatic collection is off (the first threshold is 0): nothing is collected until gc.collect() is called"
+        return (
+            "automatic collection is off (the first threshold is 0): nothing is collected until gc.collect() is called"
+        )
     missing = max(0, young.threshold + 1 - young.count)
     start = (
         f"{young.count:,} allocations minus deallocations of tracked objects have been counted since the last "

@@ -60,9 +60,7 @@ def wait(seconds: float = 1.0, pause: float = PAUSE_S) -> GilWait:
     if not 0 <= pause <= seconds:
         raise ValueError("pause must lie between 0 and seconds")
     if not counters().enabled:
-        return GilWait(
-            seconds=0.0, samples=0, median_s=None, p99_s=None, max_s=None, share_waiting=None, reason=NO_GIL
-        )
+        return GilWait(seconds=0.0, samples=0, median_s=None, p99_s=None, max_s=None, share_waiting=None, reason=NO_GIL)
     spent, packed = _native.gil_wait(seconds, pause)
     return build_wait(spent, packed)
 

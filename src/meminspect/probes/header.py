@@ -42,8 +42,8 @@ def header(obj: object, /) -> ObjectHeader:
 
     The figures are the fields as they stand during the call; no reference is added, and nothing of the object is called
     (no `__class__`, no repr). `call_holds` says how many of the counted references are the call's own: two up to
-    CPython 3.13 (the parameter of this function and the value pushed to read it), none from 3.14 on for a local variable
-    of the caller, where both are borrowed.
+    CPython 3.13 (the parameter of this function and the value pushed to read it), none from 3.14 on for a local
+    variable of the caller, where both are borrowed.
 
     Raises NativeError when no layout could be verified for this interpreter.
 
@@ -61,7 +61,7 @@ def build(raw: Mapping[str, Any]) -> ObjectHeader:
 
 
 def decode(raw: Mapping[str, Any]) -> ObjectHeader:
-    """Decodes the bytes of a header. Pure: it reads nothing but `raw`, and raises ValueError when that makes no sense."""
+    """Decodes the bytes of a header. Pure: it reads nothing but `raw`; raises ValueError when that makes no sense."""
     try:
         return _Decoder(raw).model()
     except (KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
@@ -216,7 +216,9 @@ class _Decoder:
 
     def split_counts(self) -> dict[str, Any]:
         owner = self.field("ob_tid", "object_tid", WORD)
-        self.means(f"owned by thread {owner:#x}" if owner else "owned by no thread: immortal, or its counts were merged")
+        self.means(
+            f"owned by thread {owner:#x}" if owner else "owned by no thread: immortal, or its counts were merged"
+        )
         flags = self.object_flags()
         mutex = self.field("ob_mutex", "object_mutex", 1)
         self.means(("locked" if mutex & 1 else "unlocked") + (", threads wait for it" if mutex & 2 else ""))
@@ -281,7 +283,11 @@ class _Decoder:
     def explain(self, refcount: int, immortal: bool) -> tuple[int | None, int | None, str]:
         """References that the call holds, sys.getrefcount in the caller's place, and why they differ."""
         if immortal:
-            return 0, None if self.free_threaded else refcount, "immortal objects are not counted: the number says nothing"
+            return (
+                0,
+                None if self.free_threaded else refcount,
+                "immortal objects are not counted: the number says nothing",
+            )
         frame_holds, borrows = self.raw["frame_holds"], bool(self.raw["frames_borrow"])
         if frame_holds is None:
             return None, None, "the calling frame could not be read, so it is unknown which references are the call's"

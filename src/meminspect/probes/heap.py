@@ -12,8 +12,10 @@ The raw format, what `_native.heap_capture()` returns. `kind` says what is in it
     pools             -- packed POOL records (mi_pool), in the order of the arenas, or None
     blocks            -- bitmap of live blocks: arena_size / 128 bytes an arena, one bit for each 16 bytes from its
                          address on, least significant first, set where a block in use begins; or None
-    arena_classes     -- packed ARENA_CLASS records: live blocks by arena (its place in `arenas`) and size class, in order
-    classes           -- packed CLASS records of all states walked; own_classes: of the calling interpreter's alone, or None
+    arena_classes     -- packed ARENA_CLASS records: live blocks by arena (its place in `arenas`) and size class, in
+                         order
+    classes           -- packed CLASS records of all states walked; own_classes: of the calling interpreter's alone, or
+                         None
     own_arenas        -- how many of `arenas`, from the first on, are the calling interpreter's
     interpreters, states -- how many interpreters there are, how many pymalloc states were walked
     omitted           -- [(interpreter id, reason), ...]
@@ -30,7 +32,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
-from ..models.heap import Arena, CrossCheck, HeapBytes, HeapMap, OmittedInterpreter, Pool, SizeClass
+from ..models.heap import Arena, CrossCheck, DebugMallocStats, HeapBytes, HeapMap, OmittedInterpreter, Pool, SizeClass
 from . import malloc_stats
 
 ARENA = Struct("<QQQqIIIIII")
@@ -71,10 +73,10 @@ class PoolRow(NamedTuple):
 def heap_map() -> HeapMap:
     """Every arena, pool and size class of this process, exact, in bytes and counts.
 
-    Read from CPython's own structures (`struct arena_object`, `struct pool_header` of Objects/obmalloc.c; in free-threaded
-    builds mimalloc's segments and pages) while the GIL is held, for every interpreter of the process; `cross_check` holds
-    the calling interpreter's against CPython's statistics of the same moment. An interpreter that could not be held still
-    is in `omitted`, and then `exact` is False.
+    Read from CPython's own structures (`struct arena_object`, `struct pool_header` of Objects/obmalloc.c; in
+    free-threaded builds mimalloc's segments and pages) while the GIL is held, for every interpreter of the process;
+    `cross_check` holds the calling interpreter's against CPython's statistics of the same moment. An interpreter that
+    could not be held still is in `omitted`, and then `exact` is False.
 
     Raises NativeError (code "layout") when this interpreter's structures could not be verified.
     """
@@ -211,7 +213,7 @@ def own_figures(raw: Mapping[str, Any], arenas: list[ArenaRow]) -> dict[str, int
     return figures(classes, len(own), ledger(raw, own, classes))
 
 
-def stated_figures(stats: malloc_stats.DebugMallocStats, count: int) -> dict[str, int]:
+def stated_figures(stats: DebugMallocStats, count: int) -> dict[str, int]:
     printed = {item.index: item for item in stats.size_classes}  # those without a pool are not printed
     classes = [printed.get(index, SizeClass(index, 0, 0, 0, 0, 0)) for index in range(count)]
     assert stats.bytes is not None

@@ -1,7 +1,7 @@
 """The heap map of a free-threaded build, from the tables of its mimalloc heaps (csrc/mimalloc.h).
 
-A segment is shown as an arena and a page as a pool, but pages differ in size (from one slice of 64 KiB to all of a segment),
-and a span of free slices is one free pool.
+A segment is shown as an arena and a page as a pool, but pages differ in size (from one slice of 64 KiB to all of a
+segment), and a span of free slices is one free pool.
 """
 
 from __future__ import annotations
@@ -166,9 +166,7 @@ def omissions(raw: Mapping[str, Any]) -> tuple[OmittedInterpreter, ...]:
 def pool_of(page: Page, index: Mapping[int, int]) -> Pool:
     if not page.block_size:
         return Pool(page.area, None, 0, 0, 0)
-    return Pool(
-        page.area, index[page.block_size], page.used, page.reserved - page.used, page.untouched, TAGS[page.tag]
-    )
+    return Pool(page.area, index[page.block_size], page.used, page.reserved - page.used, page.untouched, TAGS[page.tag])
 
 
 def arena_of(tables: Tables, segment: Segment, interpreter: int) -> Arena:
@@ -203,7 +201,7 @@ def size_classes(tables: Tables, segments: list[Segment], index: Mapping[int, in
 
 
 def ledger(tables: Tables, segments: list[Segment]) -> HeapBytes:
-    """Every byte of the segments. A page's first blocks begin some bytes into it (alignment); its tail holds no block."""
+    """Every byte of the segments. A page's first block begins some bytes into it (alignment); its tail holds none."""
     used = free = free_spans = tails = starts = 0
     for segment in segments:
         for page in pages_of(tables, segment):

@@ -1,8 +1,8 @@
 """CPython's own statistics of its allocators: taken, or parsed from a text that was captured elsewhere.
 
 Objects/obmalloc.c writes them in `pymalloc_print_stats` (`_PyObject_DebugMallocStats` up to 3.12) and
-`py_mimalloc_print_stats`; the object free lists come from `_PyDebugAllocatorStats`. The wording is the same from 3.11 to
-3.15; builds differ in which lines they print.
+`py_mimalloc_print_stats`; the object free lists come from `_PyDebugAllocatorStats`. The wording is the same from 3.11
+to 3.15; builds differ in which lines they print.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import Any
 from ..models.heap import DebugMallocStats, FreeList, HeapBytes, SizeClass
 
 MAX_TEXT = 1 << 20
-CLASS_ROW = re.compile(r"^[ \t]*(\d{1,5})[ \t]+(\d{1,10})[ \t]+(\d{1,20})[ \t]+(\d{1,20})[ \t]+(\d{1,20})[ \t]*$", re.MULTILINE)
+CLASS_ROW = re.compile(
+    r"^[ \t]*(\d{1,5})[ \t]+(\d{1,10})[ \t]+(\d{1,20})[ \t]+(\d{1,20})[ \t]+(\d{1,20})[ \t]*$", re.MULTILINE
+)
 FIGURE = re.compile(r"^[ \t]*([^=\n]{1,120}?)[ \t]*=[ \t]*(\d{1,3}(?:,\d{3}){0,8}|\d{1,25})[ \t]*$", re.MULTILINE)
 FREE_LIST = re.compile(r"^(-?\d{1,20}) (.{1,80}?)(?:s|es)? \* (\d{1,20}) bytes each$")
 ARENAS = re.compile(r"^(\d{1,20}) arenas \* (\d{1,20}) bytes/arena$")
 UNUSED_POOLS = re.compile(r"^(\d{1,20}) unused pools \* (\d{1,20}) bytes$")
-MIMALLOC = re.compile(r"^[ \t]*(Allocated Blocks|Allocated Bytes|Bytes Reserved|Bytes Committed):[ \t]*(\d{1,20})[ \t]*$", re.MULTILINE)
+MIMALLOC = re.compile(
+    r"^[ \t]*(Allocated Blocks|Allocated Bytes|Bytes Reserved|Bytes Committed):[ \t]*(\d{1,20})[ \t]*$", re.MULTILINE
+)
 BYTES = {
     "used_bytes": "# bytes in allocated blocks",
     "free_blocks_bytes": "# bytes in available blocks",
@@ -45,7 +49,9 @@ def parse(text: str | bytes) -> DebugMallocStats:
     if len(text) > MAX_TEXT:
         raise ValueError(f"the text is longer than {MAX_TEXT} characters: not CPython's statistics")
     classes = tuple(
-        SizeClass(index=int(row[0]), size=int(row[1]), pools=int(row[2]), used=int(row[3]), free=int(row[4]), untouched=0)
+        SizeClass(
+            index=int(row[0]), size=int(row[1]), pools=int(row[2]), used=int(row[3]), free=int(row[4]), untouched=0
+        )
         for row in CLASS_ROW.findall(text)
     )
     figures: dict[str, int] = {}
@@ -84,7 +90,9 @@ def ledger(figures: Mapping[str, int], free_pools: int | None) -> HeapBytes | No
     total = figures.get("Total")
     if free_pools is None or total is None or None in parts.values():
         return None
-    return HeapBytes(free_pools_bytes=free_pools, total_bytes=total, **{k: v for k, v in parts.items() if v is not None})
+    return HeapBytes(
+        free_pools_bytes=free_pools, total_bytes=total, **{k: v for k, v in parts.items() if v is not None}
+    )
 
 
 def build(raw: Mapping[str, Any]) -> DebugMallocStats:
@@ -95,13 +103,13 @@ def build(raw: Mapping[str, Any]) -> DebugMallocStats:
 def debug_malloc_stats() -> DebugMallocStats:
     """CPython's own statistics of the calling interpreter, as numbers (the text itself is in `.text`).
 
-    They are written to a memory stream by `_PyObject_DebugMallocStats`; where that is not exported, file descriptor 2 is
-    redirected to a file while `sys._debugmallocstats()` runs: then what other threads write to it in that moment is
+    They are written to a memory stream by `_PyObject_DebugMallocStats`; where that is not exported, file descriptor 2
+    is redirected to a file while `sys._debugmallocstats()` runs: then what other threads write to it in that moment is
     mixed in, and a child started meanwhile inherits it. The object free lists are in the text up to 3.12 (from 3.13 on
     only the fallback prints them).
 
-    Raises ValueError when CPython prints nothing: under PYTHONMALLOC=malloc, or while a hook (tracemalloc) stands before
-    its allocator, unless the text still holds the free lists.
+    Raises ValueError when CPython prints nothing: under PYTHONMALLOC=malloc, or while a hook (tracemalloc) stands
+    before its allocator, unless the text still holds the free lists.
     """
     from .. import _native
 
