@@ -146,7 +146,7 @@ class OmittedInterpreter(Model):
 
 @dataclass(frozen=True, repr=False)
 class ThreadHeap(Model):
-    """One of mimalloc's heaps in free-threaded builds (struct mi_heap_s, pycore_mimalloc.h): blocks of a thread and tag.
+    """One of mimalloc's heaps in free-threaded builds (struct mi_heap_s): blocks of a thread and tag.
 
     owner        -- "thread", "abandoned" (of threads that ended), "raw" (PyMem_RawMalloc, from 3.15 on), or
                     "other interpreter"
