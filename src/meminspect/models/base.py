@@ -17,6 +17,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def shown(text: str) -> str:
+    """A name of the program's for a repr: in one line, and without a character that a terminal would obey."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 @dataclass(frozen=True)
 class Model:
     """Base of all models: what was measured, with units in the names (`_bytes`, `_s`); unknown is None.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .base import Model
+from .base import Model, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +37,7 @@ class MemoryNode(Model):
         return node
 
     def __repr__(self) -> str:
-        return f"<MemoryNode {self.name}: {self.bytes} bytes resident, {len(self.children)} children>"
+        return f"<MemoryNode {shown(self.name)}: {self.bytes} bytes resident, {len(self.children)} children>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +88,7 @@ class Cgroup(Model):
     headroom_bytes: int | None
 
     def __repr__(self) -> str:
-        return f"<Cgroup {self.path}: {self.current_bytes} of {self.max_bytes}>"
+        return f"<Cgroup {shown(self.path)}: {self.current_bytes} of {self.max_bytes}>"
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Model
+from .base import Model, shown
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,4 +74,4 @@ class ObjectHeader(Model):
         return plain
 
     def __repr__(self) -> str:
-        return f"<ObjectHeader {self.type_name} at {self.address:#x}: refcount {self.refcount}>"
+        return f"<ObjectHeader {shown(self.type_name)} at {self.address:#x}: refcount {self.refcount}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .base import Model, plain
+from .base import Model, plain, shown
 from .gc import GcState
 from .gil import GilCounters
 from .heap import HeapMap
@@ -50,7 +50,7 @@ class ProcessInfo(Model):
     reason: str | None = None  # why the fields that are None are unknown
 
     def __repr__(self) -> str:
-        return f"<ProcessInfo {self.pid}: {self.program}>"
+        return f"<ProcessInfo {self.pid}: {shown(self.program)}>"
 
 
 @dataclass(frozen=True, repr=False)

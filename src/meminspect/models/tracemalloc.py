@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Model
+from .base import Model, shown
 from .report import PythonInfo
 
 
@@ -104,4 +104,4 @@ class TracemallocReport(Model):
     unseen: TracedUnseen
 
     def __repr__(self) -> str:
-        return f"<TracemallocReport of {self.program}: {self.traced_bytes} bytes traced, peak {self.peak_bytes}>"
+        return f"<TracemallocReport of {shown(self.program)}: {self.traced_bytes} bytes traced, peak {self.peak_bytes}>"
