@@ -18,7 +18,7 @@ def _in_main_interpreter() -> bool:
     if hasattr(_thread, "_is_main_interpreter"):  # from CPython 3.12 on
         return bool(_thread._is_main_interpreter())
     try:
-        import _xxsubinterpreters as interpreters
+        interpreters = __import__("_xxsubinterpreters")
     except ImportError:
         return True
     return bool(interpreters.get_current() == interpreters.get_main())
@@ -34,6 +34,7 @@ if not _in_main_interpreter():
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
+    "demo": "meminspect.demos",
     "doctor": "meminspect.probes.doctor",
     "block": "meminspect.probes.allocation",
     "debug_malloc_stats": "meminspect.probes.malloc_stats",

@@ -1,0 +1,41 @@
+"""The demos: each claims something about CPython, tests it on the interpreter at hand, and shows the evidence.
+
+One module here is one demo: `small_large.py` holds the class of `meminspect demo small-large`. Modules whose name
+begins with an underscore are the frame. Nothing lists the demos: the folder is the list.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from ..models.demo import DemoResult
+from ._base import Demo, Observed
+
+__all__ = ["Demo", "Observed", "demo", "load", "names"]
+
+
+def names() -> list[str]:
+    """The names of all demos, in the order of their chapters."""
+    found = [module.name.replace("_", "-") for module in iter_modules(__path__) if module.name[0] != "_"]
+    return sorted(found, key=lambda name: (load(name).chapter, name))
+
+
+def load(name: str) -> Demo:
+    """The demo of a name; LookupError when there is none, with the names that there are."""
+    known = {module.name.replace("_", "-"): module.name for module in iter_modules(__path__) if module.name[0] != "_"}
+    if name not in known:
+        raise LookupError(f"there is no demo {name!r}; there are: {', '.join(sorted(known))}")
+    module = import_module(f"{__name__}.{known[name]}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Demo) and value.__module__ == module.__name__:
+            return value()
+    raise LookupError(f"{module.__name__} defines no Demo")
+
+
+def demo(name: str) -> DemoResult:
+    """Runs a demo in this process and gives what it observed; `result.held` says whether its claim held.
+
+    LookupError for a name that is none; names: references, small-large, switch-interval.
+    """
+    return load(name).run()

@@ -1,0 +1,80 @@
+"""What a demo is: what it claims, what it does, and how its checks add up to a verdict."""
+
+from __future__ import annotations
+
+import platform
+import sysconfig
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .. import _native
+from ..models.demo import Check, DemoResult, Evidence
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an experiment gave."""
+
+    evidence: tuple[Evidence, ...]
+    checks: tuple[Check, ...]
+
+
+class Demo:
+    """One demo; its module is imported only when it is asked for.
+
+    claim      -- what is said to be true, in a sentence or two
+    experiment -- what is done to see it
+    notes      -- what differs between versions of CPython
+    """
+
+    name: ClassVar[str]
+    chapter: ClassVar[str]
+    title: ClassVar[str]
+    claim: ClassVar[str]
+    experiment: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    def observe(self) -> Observed:
+        """Does the experiment. It leaves the process as it found it, also when it fails."""
+        raise NotImplementedError
+
+    def run(self) -> DemoResult:
+        begin = time.perf_counter()
+        observed = self.observe()
+        held, reason = verdict(observed.checks)
+        return DemoResult(
+            name=self.name,
+            chapter=self.chapter,
+            title=self.title,
+            claim=self.claim,
+            experiment=self.experiment,
+            python=interpreter(),
+            allocator=allocator(),
+            evidence=observed.evidence,
+            checks=observed.checks,
+            held=held,
+            reason=reason,
+            notes=self.notes,
+            duration_s=time.perf_counter() - begin,
+        )
+
+
+def verdict(checks: tuple[Check, ...]) -> tuple[bool | None, str | None]:
+    """True when every check held, False when one did not, None with the reason when one could not be shown."""
+    if any(check.held is False for check in checks):
+        return False, "; ".join(check.text for check in checks if check.held is False)
+    unknown = [check.reason or check.claim for check in checks if check.held is None]
+    if unknown or not checks:
+        return None, "; ".join(dict.fromkeys(unknown)) or "nothing was checked"
+    return True, None
+
+
+def interpreter() -> str:
+    kind = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return f"{platform.python_implementation()} {platform.python_version()}{kind}"
+
+
+def allocator() -> str:
+    name: str = _native.allocator_capture()["allocator"]
+    return name

@@ -1,0 +1,203 @@
+"""How often threads change, against sys.setswitchinterval."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..models.demo import Chart, Check, Evidence, Point, Series
+from ..probes.gil import counters, rate
+from ._base import Demo, Observed
+
+INTERVALS = (0.001, 0.005, 0.05)
+REPETITIONS = 3
+SPAN_S = 0.25
+SETTLE_S = 0.03
+ENOUGH_CPU = 0.7  # of one processor: with less, it is the kernel that decides when threads change
+COMPUTING, TALKING = "CPU-bound", "I/O-bound"
+
+
+class SwitchInterval(Demo):
+    name = "switch-interval"
+    chapter = "03"
+    title = "The switch interval"
+    claim = (
+        "A thread that computes keeps the GIL until another has waited for the switch interval, so CPU-bound threads "
+        "change at most once an interval. A thread that waits for input lets the GIL go by itself: I/O-bound threads "
+        "change as often as they wait, whatever the interval."
+    )
+    experiment = (
+        "Two threads that count, and two threads that send each other one byte through pipes, run at three switch "
+        "intervals. While they run this thread sleeps without the GIL, and CPython's own count of changes of thread "
+        "state is read before and after. Each measurement is repeated; the interval is put back at the end."
+    )
+    notes = (
+        "The count is CPython's switch_number. It counts changes of thread state, so hand-offs between short-lived "
+        "threads whose states lie at the same address are missed; the threads here live through the measurement.",
+        "Free-threaded builds run without a GIL: there is no interval that anything waits for.",
+    )
+
+    def observe(self) -> Observed:
+        if not counters().enabled:
+            reason = "this interpreter runs without a GIL"
+            return Observed(
+                (), (Check("The interval limits how often CPU-bound threads change", None, reason, reason),)
+            )
+        measured = {name: measure(run) for name, run in ((COMPUTING, computing), (TALKING, talking))}
+        return Observed((table(measured),), checks(measured))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured at one interval: changes a second, and the share of one processor that this process got."""
+
+    per_second: list[float]
+    cpu: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.per_second)
+
+
+Measured = dict[str, dict[float, Rates]]
+
+
+def measure(workload: Callable[[], object]) -> dict[float, Rates]:
+    """Changes of thread state a second at each interval, each repeated; the switch interval is as before afterwards."""
+    saved = sys.getswitchinterval()
+    found: dict[float, Rates] = {}
+    try:
+        with running(workload):
+            for interval in INTERVALS:
+                sys.setswitchinterval(interval)
+                rate(SETTLE_S)
+                wall, cpu = time.perf_counter(), time.process_time()
+                changes = [rate(SPAN_S).per_second or 0.0 for _ in range(REPETITIONS)]
+                share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+                found[interval] = Rates(changes, share)
+    finally:
+        sys.setswitchinterval(saved)
+    return found
+
+
+stop = threading.Event()
+
+
+@contextmanager
+def running(workload: Callable[[], object]) -> Iterator[None]:
+    """Runs the workload's threads for as long as the block takes."""
+    stop.clear()
+    thread = threading.Thread(target=workload, name="meminspect-demo", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def count() -> None:
+    while not stop.is_set():
+        sum(range(500))
+
+
+def computing() -> None:
+    """Two threads that never wait for anything but the GIL: this one and another."""
+    other = threading.Thread(target=count, name="meminspect-demo", daemon=True)
+    other.start()
+    count()
+    other.join()
+
+
+def talking() -> None:
+    """Two threads that answer each other's byte: this one and another."""
+    here, there = os.pipe(), os.pipe()
+
+    def answer() -> None:
+        while os.read(there[0], 1) == b"x":
+            os.write(here[1], b"x")
+
+    other = threading.Thread(target=answer, name="meminspect-demo", daemon=True)
+    other.start()
+    try:
+        while not stop.is_set():
+            os.write(there[1], b"x")
+            os.read(here[0], 1)
+    finally:
+        os.write(there[1], b".")
+        other.join()
+        for descriptor in (*here, *there):
+            os.close(descriptor)
+
+
+def table(measured: Measured) -> Evidence:
+    rows = tuple(
+        (
+            name,
+            interval * 1e3,
+            round(rates.median),
+            round(min(rates.per_second)),
+            round(max(rates.per_second)),
+            round(1 / interval),
+            round(100 * rates.cpu),
+        )
+        for name, by_interval in measured.items()
+        for interval, rates in by_interval.items()
+    )
+    return Evidence(
+        title="Changes of thread state a second",
+        text=f"Median, lowest and highest of {REPETITIONS} measurements of {SPAN_S} s each.",
+        columns=("threads", "interval ms", "changes/s", "lowest", "highest", "1/interval", "% CPU"),
+        rows=rows,
+        chart=Chart(
+            x_label="switch interval (ms)",
+            y_label="changes of thread state a second",
+            log_x=True,
+            log_y=True,
+            series=tuple(Series(name, points(by_interval)) for name, by_interval in measured.items()),
+        ),
+    )
+
+
+def points(by_interval: dict[float, Rates]) -> tuple[Point, ...]:
+    return tuple(
+        Point(interval * 1e3, rates.median, min(rates.per_second), max(rates.per_second))
+        for interval, rates in by_interval.items()
+    )
+
+
+def checks(measured: Measured) -> tuple[Check, ...]:
+    shortest, longest = min(INTERVALS), max(INTERVALS)
+    computed = {interval: rates.median for interval, rates in measured[COMPUTING].items()}
+    talked = measured[TALKING][longest].median
+    # this thread wakes after each measurement and asks for the GIL too: a quarter is allowed for it
+    limited = all(computed[interval] * interval <= 1.25 for interval in INTERVALS)
+    return (
+        Check(
+            "CPU-bound threads change at most once an interval",
+            limited,
+            "; ".join(f"{computed[i]:,.0f} a second at {i * 1e3:g} ms, 1/interval is {1 / i:,.0f}" for i in INTERVALS),
+        ),
+        more_often(computed[shortest], computed[longest], min(rates.cpu for rates in measured[COMPUTING].values())),
+        Check(
+            "I/O-bound threads change more often than the interval would allow CPU-bound ones",
+            talked > 5 / longest,
+            f"{talked:,.0f} a second at {longest * 1e3:g} ms, 1/interval is {1 / longest:,.0f}",
+        ),
+    )
+
+
+def more_often(short: float, long: float, cpu: float) -> Check:
+    factor = short / long if long else float("inf")
+    claim = "A shorter interval makes CPU-bound threads change more often"
+    text = f"{factor:,.1f} times as often at {min(INTERVALS) * 1e3:g} ms as at {max(INTERVALS) * 1e3:g} ms"
+    if factor > 2 or cpu >= ENOUGH_CPU:
+        return Check(claim, factor > 2, text)
+    reason = f"the machine is busy and gave the threads only {cpu:.0%} of a processor: try again when it is idle"
+    return Check(claim, None, text, reason)

@@ -1,0 +1,106 @@
+"""What a demo shows: a claim, the experiment that tests it, and the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .base import Model
+
+SCHEMA = 1
+Cell: TypeAlias = str | int | float | None
+
+
+@dataclass(frozen=True, repr=False)
+class Point(Model):
+    """One point of a series: the median of its repetitions, between the lowest and the highest of them."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+
+    def __repr__(self) -> str:
+        return f"<Point {self.x:g}: {self.y:g} ({self.low:g} to {self.high:g})>"
+
+
+@dataclass(frozen=True, repr=False)
+class Series(Model):
+    """Points that belong together, in order of x."""
+
+    name: str
+    points: tuple[Point, ...]
+
+    def __repr__(self) -> str:
+        return f"<Series {self.name}: {len(self.points)} points>"
+
+
+@dataclass(frozen=True, repr=False)
+class Chart(Model):
+    """What a plot shows; `log_x` and `log_y` when the axis grows by factors."""
+
+    x_label: str
+    y_label: str
+    log_x: bool
+    log_y: bool
+    series: tuple[Series, ...]
+
+    def __repr__(self) -> str:
+        return f"<Chart {self.y_label} by {self.x_label}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Evidence(Model):
+    """One table of what was observed, `text` says how to read it; `chart` is the same as a picture, or None."""
+
+    title: str
+    text: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    chart: Chart | None = None
+
+    def __repr__(self) -> str:
+        return f"<Evidence {self.title}: {len(self.rows)} rows>"
+
+
+@dataclass(frozen=True, repr=False)
+class Check(Model):
+    """One part of the claim against the evidence.
+
+    held -- True or False as observed, None where it cannot be shown here (`reason` says why)
+    text -- what was observed, with figures
+    """
+
+    claim: str
+    held: bool | None
+    text: str
+    reason: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Check held={self.held}: {self.claim}>"
+
+
+@dataclass(frozen=True, repr=False)
+class DemoResult(Model):
+    """`demo(name)`: what was claimed, done and observed, on this interpreter.
+
+    held  -- True when every check held, False when one did not, None when one could not be shown (`reason`)
+    notes -- what differs between versions of CPython
+    """
+
+    name: str
+    chapter: str
+    title: str
+    claim: str
+    experiment: str
+    python: str
+    allocator: str
+    evidence: tuple[Evidence, ...]
+    checks: tuple[Check, ...]
+    held: bool | None
+    reason: str | None
+    notes: tuple[str, ...]
+    duration_s: float
+
+    def __repr__(self) -> str:
+        return f"<DemoResult {self.name}: held={self.held}, {len(self.checks)} checks>"
