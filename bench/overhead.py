@@ -77,10 +77,8 @@ def main() -> int:
             more = "".join(f"{middle[way][at] - middle[None][at]:>+16.0f}" for way in WAYS)
             print(f"{name:16s}{middle[None][at]:>10.0f}{more}")
         times = {way: statistics.median(ms for _, ms in runs) for way, runs in found.items()}
-        print(
-            f"{'whole run, ms':16s}{times[None]:>10.0f}"
-            + "".join(f"{times[way] - times[None]:>+16.0f}" for way in WAYS)
-        )
+        longer = "".join(f"{times[way] - times[None]:>+16.0f}" for way in WAYS)
+        print(f"{'whole run, ms':16s}{times[None]:>10.0f}{longer}")
         print(f"loading the native core to measure: {own_blocks(script, counted):+d} blocks, told in the capture")
     return 0
 

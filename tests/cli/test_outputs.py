@@ -73,7 +73,8 @@ def test_fifo_and_descriptor(tmp_path: Path) -> None:
     assert json.loads(read[0])["schema"] == 1
     out = tmp_path / "out"
     with out.open("w") as file:
-        assert report("--json", "-o", "/dev/fd/1", "-c", "print('first', flush=True)", stdout=file.fileno()).returncode == 0
+        done = report("--json", "-o", "/dev/fd/1", "-c", "print('first', flush=True)", stdout=file.fileno())
+    assert done.returncode == 0
     first, rest = out.read_text().split("\n", 1)
     assert first == "first"
     assert json.loads(rest)["schema"] == 1
@@ -101,7 +102,7 @@ def test_broken_pipe_is_one_line() -> None:
 def test_reports_on_the_way(tmp_path: Path) -> None:
     target = tmp_path / "reports.jsonl"
     target.write_text("")
-    program = "import time\nwhile open({!r}).read().count('\\n') < 2: time.sleep(0.05)".format(str(target))
+    program = f"import time\nwhile open({str(target)!r}).read().count('\\n') < 2: time.sleep(0.05)"
     done = report("--json", "--every", "0.1", "-o", str(target), "-c", program)
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in target.read_text().splitlines()]
@@ -115,8 +116,9 @@ def test_the_last_one_on_the_way_tells_its_age(tmp_path: Path) -> None:
     target = tmp_path / "reports.jsonl"
     target.write_text("")
     program = (
-        "import time, os\nwhile not open({!r}).read().count('\\n'): time.sleep(0.05)\nos.kill(os.getpid(), 9)"
-    ).format(str(target))
+        f"import time, os\nwhile not open({str(target)!r}).read().count('\\n'): time.sleep(0.05)\n"
+        "os.kill(os.getpid(), 9)"
+    )
     done = report("--json", "--every", "0.1", "-o", str(target), "-c", program)
     assert done.returncode == -signal.SIGKILL
     assert "killed by SIGKILL; this is the last one on the way, taken" in done.stderr
@@ -148,7 +150,8 @@ def test_signals(to_group: bool, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     program = (
         "import signal, sys, time\nseen = []\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(len(seen)))\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(len(seen)))\n"
         f"open({str(ready)!r}, 'w').close()\n"
         "while True: time.sleep(0.02)"
     )

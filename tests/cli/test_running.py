@@ -124,7 +124,7 @@ def test_without_site_or_environment(flags: str, tmp_path: Path) -> None:
     """The launcher is started plainly; the flags are those of an interpreter that would not find this package."""
     start = (
         "import sys; sys.path[:0] = {path!r}; sys.orig_argv[1:1] = [{flags!r}]\n"
-        "from meminspect.__main__ import main; "
+        "from meminspect.__main__ import main\n"
         "sys.argv = ['meminspect', 'report', '-o', {report!r}, 'facts.py']; main()"
     )
     report = tmp_path / "report"
@@ -140,9 +140,7 @@ def test_without_site_or_environment(flags: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"PYTHONPATH": "first:second"},
-        {"LD_PRELOAD": "libm.so.6"},
-        {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "1"},
+        {"PYTHONPATH": "first:second"}, {"LD_PRELOAD": "libm.so.6"}, {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "1"},
         {"PYTHONMALLOC": "debug"},
     ],
     ids=lambda changes: "+".join(changes),

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = """
-import atexit, json, sys, tracemalloc
+import atexit, json, sys, tracemalloc; FILE = __file__
 kept = [bytes(1000 + i) for i in range(500)]
 
 def tell():
     lines = tracemalloc.take_snapshot().statistics("lineno")
-    mine = [s for s in lines if s.traceback[0].filename == __file__ and s.traceback[0].lineno == 3]
-    print(json.dumps([mine[0].size, mine[0].count, tracemalloc.get_traceback_limit(), tracemalloc.get_traced_memory()[1]]))
+    [mine] = [s for s in lines if s.traceback[0].filename == FILE and s.traceback[0].lineno == 3]
+    limit, peak = tracemalloc.get_traceback_limit(), tracemalloc.get_traced_memory()[1]
+    print(json.dumps([mine.size, mine.count, limit, peak]))
 
 atexit.register(tell)
 sys.exit(4)

@@ -19,9 +19,8 @@ def double(value):
 
 def pickle_late():
     time.sleep(0.1)
-    print(
-        "pickled", pickle.loads(pickle.dumps(Value(3))).number, __name__, sys.modules["__main__"].__name__, flush=True
-    )
+    number = pickle.loads(pickle.dumps(Value(3))).number
+    print("pickled", number, __name__, sys.modules["__main__"].__name__, flush=True)
 
 
 if __name__ == "__main__":

@@ -35,12 +35,8 @@ class ReportCommand(Command):
             click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
             click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
             click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
-            click.Option(
-                ["--with-argv"], is_flag=True, help="Name the arguments too; left out, a report can be shared."
-            ),
-            click.Option(
-                ["--pid"], type=click.INT, metavar="PID", help="About that process; nothing in it is stopped."
-            ),
+            click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
+            click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process, which is not stopped."),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
         ]
 

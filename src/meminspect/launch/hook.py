@@ -66,10 +66,8 @@ def choose(order: Order) -> tuple[str, str | None]:
     obstacle = "MEMINSPECT_HOOK asks for it" if wanted == "sitecustomize" else preload_obstacle(order)
     if wanted == "preload" or obstacle is None:
         return "preload", None
-    ignored = [
-        letter for letter, flag in (("I", sys.flags.isolated), ("E", sys.flags.ignore_environment), ("S",
-        sys.flags.no_site)) if flag
-    ]  # fmt: skip
+    flags = {"I": sys.flags.isolated, "E": sys.flags.ignore_environment, "S": sys.flags.no_site}
+    ignored = [letter for letter, flag in flags.items() if flag]
     if ignored:
         raise MeminspectError(
             f"the program cannot be measured: {obstacle}, and -{ignored[0]} leaves no other way into it"

@@ -109,16 +109,11 @@ def note_on(collector: Collector, obstacle: str | None, now_ns: int) -> str | No
 def why_missing(collector: Collector) -> str:
     outcome = collector.outcome
     if outcome.hooked_by is None:
-        return (
-            "no result: the program's interpreter was not reached "
-            "(it ended before its first line, or cleared the environment)"
-        )
+        return "no result: the program was not reached (it ended before its first line, or cleared the environment)"
     if outcome.failures:
         return f"no result: {outcome.failures[-1]}"
     if os.WIFSIGNALED(outcome.status):
         name = signal.Signals(os.WTERMSIG(outcome.status)).name
         when = " during the measurement at its end" if collector.taking else ""
         return f"no result at the program's end: it was killed by {name}{when}"
-    return (
-        "no result at the program's end: it left without running exit handlers (os._exit, or another program by exec)"
-    )
+    return "no result at the program's end: it left without exit handlers (os._exit, or another program by exec)"

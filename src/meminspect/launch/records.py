@@ -40,7 +40,7 @@ class Record:
 
 
 class RecordFile:
-    """The launcher's end. `fd` is inherited by the program, appends only, and stays open here while that runs."""
+    """The launcher's end. `fd` is inherited by the program, appends only, and stays open here meanwhile."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("meminspect")

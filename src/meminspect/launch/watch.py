@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -62,9 +62,8 @@ class Sentinel:
         for _ in range(GROUP_LOOKS):
             with contextlib.suppress(BlockingIOError):
                 data = os.read(self._pipe, 5 * 800)
-                self._seen += [
-                    (data[at], int.from_bytes(data[at + 1 : at + 5], "little")) for at in range(0, len(data), 5)
-                ]
+                came = [data[at : at + 5] for at in range(0, len(data), 5)]
+                self._seen += [(item[0], int.from_bytes(item[1:], "little")) for item in came]
             if (signo, sender) in self._seen:
                 self._seen.remove((signo, sender))
                 return True
@@ -78,7 +77,7 @@ class Sentinel:
 
 
 def run(
-    executable: str, argv: Sequence[str], env: dict[str, str], keep: int,
+    executable: str, argv: list[str], env: dict[str, str], keep: int,
     look: Callable[[], None], look_every_s: float | None,
 ) -> int:  # fmt: skip
     """Runs a command until it has ended; its status as waitpid() has it. `look` is called on the way, and never raises.
@@ -104,9 +103,7 @@ def run(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def start(
-    executable: str, argv: Sequence[str], env: dict[str, str], keep: int, mask: set[int], on_child: object
-) -> int:
+def start(executable: str, argv: list[str], env: dict[str, str], keep: int, mask: set[int], on_child: object) -> int:
     """fork and exec, and not posix_spawn, which leaves signals 32 and 33 ignored in the child (glibc)."""
     os.set_inheritable(keep, True)
     pid = os.fork()
@@ -119,7 +116,7 @@ def start(
         if on_child is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.execve(executable, list(argv), env)
+        os.execve(executable, argv, env)
     finally:
         os._exit(NOT_STARTED)
 

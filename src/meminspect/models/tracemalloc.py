@@ -46,10 +46,10 @@ class TracedUnseen(Model):
 
     pymalloc_live_bytes   -- live blocks in pymalloc's arenas, as walked; None without pymalloc
     pymalloc_seen_bytes   -- traced blocks of up to 512 bytes, rounded up to pymalloc's; among them are a few that the
-                             raw domain put elsewhere, so that what is unseen is at least
-    pymalloc_unseen_bytes -- the difference, and pymalloc_unseen_share its share of the live bytes
-    rss_bytes             -- resident memory at the same time; rss_unseen_bytes is what is neither traced nor
-                             tracemalloc's
+                             raw domain put elsewhere
+    pymalloc_unseen_bytes -- the difference, hence a lower bound; pymalloc_unseen_share is its share of the live bytes
+    rss_bytes             -- resident memory at the same time
+    rss_unseen_bytes      -- what of it is neither traced nor tracemalloc's own; rss_unseen_share is its share
     reason                -- why a figure is None
     """
 

@@ -165,7 +165,7 @@ def unseen(whole: Report, captured: Mapping[str, Any], now: Traced) -> TracedUns
     live = seen = hidden = None
     if whole.pymalloc is None:
         reasons.append(f"pymalloc: {whole.missing.get('pymalloc', 'not known')}")
-    elif whole.pymalloc.allocator != "pymalloc":
+    elif whole.pymalloc.bytes is None or whole.pymalloc.allocator != "pymalloc":
         reasons.append(f"the allocator is {whole.pymalloc.allocator}, whose blocks are not sized as pymalloc's")
     else:
         live, seen = whole.pymalloc.bytes.used_bytes, now.small_bytes

@@ -16,13 +16,8 @@ def render(report: TracemallocReport, *, width: int = 100, color: bool = False, 
     """The page: the answer, what is not seen, then files, lines and tracebacks. Pure, as report_text.render."""
     page = Page(width, color=color, unicode=unicode)
     python = report.python
-    title = (
-        "meminspect",
-        report.program,
-        f"pid {report.pid}",
-        f"{python.implementation} {python.version}",
-        python.allocator,
-    )
+    version = f"{python.implementation} {python.version}"
+    title = ("meminspect", report.program, f"pid {report.pid}", version, python.allocator)
     page.line(page.dot.join([*title, f"tracemalloc, {count(report.frame_limit, 'frame')}"]), DIM)
     page.line(answer(report), ANSWER)
     page.line(unseen_sentence(report.unseen))
@@ -35,11 +30,9 @@ def render(report: TracemallocReport, *, width: int = 100, color: bool = False, 
 
 
 def answer(report: TracemallocReport) -> str:
-    grown = (
-        f", {signed(report.traced_bytes - report.start_bytes)} since its first line"
-        if report.start_bytes is not None
-        else ""
-    )
+    grown = ""
+    if report.start_bytes is not None:
+        grown = f", {signed(report.traced_bytes - report.start_bytes)} since its first line"
     kept = "" if not (report.include or report.exclude) else f" The filters leave {size(report.kept_bytes)}."
     return (
         f"{size(report.traced_bytes)} traced at the end{grown}, {size(report.peak_bytes)} at the peak; "
@@ -51,10 +44,8 @@ def unseen_sentence(unseen: TracedUnseen) -> str:
     """What the figures below leave out."""
     parts = []
     if unseen.pymalloc_unseen_bytes is not None and unseen.pymalloc_unseen_share is not None:
-        parts.append(
-            f"at least {size(unseen.pymalloc_unseen_bytes)} ({percent(unseen.pymalloc_unseen_share)}) "
-            "of pymalloc's live blocks"
-        )
+        share = percent(unseen.pymalloc_unseen_share)
+        parts.append(f"at least {size(unseen.pymalloc_unseen_bytes)} ({share}) of pymalloc's live blocks")
     if unseen.rss_unseen_bytes is not None and unseen.rss_unseen_share is not None:
         parts.append(f"{size(unseen.rss_unseen_bytes)} ({percent(unseen.rss_unseen_share)}) of RSS")
     said = f"Not seen by tracemalloc: {' and '.join(parts)}." if parts else ""
@@ -82,9 +73,8 @@ def rows_section(
 
 def tracebacks_section(page: Page, report: TracemallocReport) -> None:
     shown = report.tracebacks[:TRACEBACKS]
-    page.heading(
-        "Tracebacks", f"{len(shown)} of {report.tracebacks_total:,}, by {report.sorted_by}; most recent call first"
-    )
+    order = f"by {report.sorted_by}; most recent call first"
+    page.heading("Tracebacks", f"{len(shown)} of {report.tracebacks_total:,}, {order}")
     for number, row in enumerate(shown, 1):
         grown = f", {signed(row.bytes_grown)} since the start" if row.bytes_grown is not None else ""
         page.indented((f"{size(row.bytes)} in {count(row.blocks, 'block')}{grown}", ""), lead=f"{number}.", indent=4)

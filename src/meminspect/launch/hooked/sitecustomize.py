@@ -6,7 +6,7 @@ nothing else, since it is on the path for a moment.
 """
 
 
-def _take_orders():
+def _take_orders() -> tuple[int, int, int, str, str]:
     import os
     import sys
 
@@ -23,7 +23,7 @@ def _take_orders():
     return int(fd), int(launcher), int(start), function, native
 
 
-def _move_away(fd):
+def _move_away(fd: int) -> int:
     """The descriptor leaves the low numbers, so that the program's first open() returns what it would."""
     import os
 
@@ -38,7 +38,7 @@ def _move_away(fd):
     return fd
 
 
-def _hook():
+def _hook() -> None:
     import atexit
     import os
     import sys
@@ -49,7 +49,7 @@ def _hook():
     inode = os.fstat(fd).st_ino
     started = os.getpid()
 
-    def result_file():
+    def result_file() -> int:
         try:
             if os.fstat(fd).st_ino == inode:
                 return fd
@@ -57,11 +57,11 @@ def _hook():
             pass
         return os.open(f"/proc/{launcher}/fd/{launcher_fd}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
-    def tell(kind, text):
+    def tell(kind: int, text: bytes) -> None:
         header = (0x3152494D, 4), (kind, 4), (started, 4), (0, 4), (len(text), 8), (time.monotonic_ns(), 8), (0, 8)
         os.write(result_file(), b"".join(number.to_bytes(size, sys.byteorder) for number, size in header) + text)
 
-    def measure(kind):
+    def measure(kind: int) -> None:
         import _imp
         import gc
 
@@ -83,12 +83,12 @@ def _hook():
             if collects:
                 gc.enable()
 
-    def at_exit():
+    def at_exit() -> None:
         if os.getpid() == started:
             tell(4, b"")
             measure(5)
 
-    kept = []
+    kept: list[object] = []
     atexit.register(at_exit)
     tell(1, b"sitecustomize")
     if start:
@@ -96,4 +96,4 @@ def _hook():
 
 
 _hook()
-import sitecustomize  # noqa: E402, F401 -- the one that was hidden; site.py handles its absence
+import sitecustomize  # type: ignore[import-not-found] # noqa: E402, F401 -- the one that was hidden; site.py handles its absence
