@@ -59,7 +59,7 @@ def environment(way: str, order: Order, fd: int, plain: Mapping[str, str]) -> di
 
 
 def choose(order: Order) -> tuple[str, str | None]:
-    """ "preload", or "sitecustomize" with the reason why nothing can be preloaded."""
+    """The way in: "preload", or "sitecustomize" with the reason why nothing can be preloaded."""
     wanted = os.environ.get("MEMINSPECT_HOOK", "")
     if wanted not in ("", "preload", "sitecustomize"):
         raise MeminspectError(f"MEMINSPECT_HOOK is {wanted!r}; it may be 'preload' or 'sitecustomize'")
