@@ -160,14 +160,14 @@ FIELDS = [
     Field("type_is_gc", offset("PyTypeObject", "tp_is_gc"), "inquiry, NULL where the flag alone tells"),
     # int keeps its number of digits above sign and flag bits from 3.12 on (pycore_long.h)
     Field("long_tag_shift", "3", "NON_SIZE_BITS of lv_tag", since=(3, 12)),
-    # -- mimalloc (internal/mimalloc/mimalloc/types.h, pycore_mimalloc.h; private parts in Objects/mimalloc/segment.c) --
+    # -- mimalloc (internal/mimalloc/mimalloc/types.h, pycore_mimalloc.h; the geometry is in mimalloc_segment.c) --
     *(
         Field(name, expression, doc, since=(3, 13), build="free_threaded")
         for name, expression, doc in (
             ("thread_state", offset("PyThreadState", "state"), "int: 0 detached, 1 attached, 2 suspended"),
             ("thread_mimalloc", offset("_PyThreadStateImpl", "mimalloc"), "struct _mimalloc_thread_state, embedded"),
-            ("thread_delayed_frees", offset("_PyThreadStateImpl", "mem_free_queue"), "llist_node: frees that wait (QSBR)"),
-            ("thread_merge_id", offset("_PyThreadStateImpl", "brc.tid"), "uintptr_t: _Py_ThreadId(), 0 before it is bound"),
+            ("thread_delayed_frees", offset("_PyThreadStateImpl", "mem_free_queue"), "llist_node: waiting frees (QSBR)"),
+            ("thread_merge_id", offset("_PyThreadStateImpl", "brc.tid"), "uintptr_t: _Py_ThreadId(), or 0"),
             ("thread_merge_queue", offset("_PyThreadStateImpl", "brc.objects_to_merge"), "_PyObjectStack"),
             ("thread_merge_local", offset("_PyThreadStateImpl", "brc.local_objects_to_merge"), "_PyObjectStack"),
             ("interpreter_delayed_frees", offset("PyInterpreterState", "mem_free_queue.head"), "llist_node"),
@@ -190,7 +190,7 @@ FIELDS = [
             ("mimalloc_page_size", "sizeof(mi_page_t)", "bytes of a page's header, which is an entry of slices"),
             ("mimalloc_page_slices", offset("mi_page_t", "slice_count"), "uint32_t, 0 inside a page"),
             ("mimalloc_page_slice_offset", offset("mi_page_t", "slice_offset"), "uint32_t, bytes back to the header"),
-            ("mimalloc_page_bits", offset("mi_page_t", "debug_offset") + " - 1", "uint8_t: bit 2 use_qsbr, bits 3-6 tag"),
+            ("mimalloc_page_bits", offset("mi_page_t", "debug_offset") + " - 1", "uint8_t: tag in bits 3-6"),
             ("mimalloc_page_capacity", offset("mi_page_t", "capacity"), "uint16_t, blocks made so far"),
             ("mimalloc_page_reserved", offset("mi_page_t", "reserved"), "uint16_t, blocks that fit"),
             ("mimalloc_page_free", offset("mi_page_t", "free"), "list of free blocks"),
@@ -200,13 +200,13 @@ FIELDS = [
             ("mimalloc_page_thread_free", offset("mi_page_t", "xthread_free"), "the same, tagged in its low two bits"),
             ("mimalloc_page_heap", offset("mi_page_t", "xheap"), "mi_heap_t *, 0 when abandoned"),
             ("mimalloc_page_next", offset("mi_page_t", "next"), "mi_page_t *"),
-            ("mimalloc_page_goal", offset("mi_page_t", "qsbr_goal"), "uint64_t, not 0: an empty page waits for readers"),
+            ("mimalloc_page_goal", offset("mi_page_t", "qsbr_goal"), "uint64_t, not 0: an empty page waits"),
             ("mimalloc_segment_memory_kind", offset("mi_segment_t", "memid.memkind"), "int, see mimalloc_in_reserve"),
             ("mimalloc_segment_block", offset("mi_segment_t", "memid.mem.arena.block_index"),
              "size_t: its place in the reserve, in segments"),
-            ("mimalloc_in_reserve", "MI_MEM_ARENA", "the kind of a segment that lies in a reserve (an arena of mimalloc)"),
+            ("mimalloc_in_reserve", "MI_MEM_ARENA", "kind of a segment in a reserve (mimalloc's arenas)"),
             ("mimalloc_segment_bytes", offset("mi_segment_t", "segment_size"), "size_t"),
-            ("mimalloc_segment_purge_mask", offset("mi_segment_t", "purge_mask"), "bits of mimalloc_purge_unit bytes"),
+            ("mimalloc_segment_purge_mask", offset("mi_segment_t", "purge_mask"), "bits, each for an equal share of the segment"),
             ("mimalloc_segment_mask_words", "MI_COMMIT_MASK_FIELD_COUNT", "size_t words of a mask"),
             ("mimalloc_segment_next", offset("mi_segment_t", "abandoned_next"), "mi_segment_t *"),
             ("mimalloc_segment_used", offset("mi_segment_t", "used"), "size_t, pages in use"),

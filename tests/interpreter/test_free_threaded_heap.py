@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import sysconfig
@@ -272,8 +273,6 @@ assert sum(row.used_blocks for row in heap.heaps if row.tag == "object") >= 2000
 
 @pytest.mark.parametrize("allocator", ["mimalloc", "mimalloc_debug", "debug"])
 def test_every_allocator_that_this_build_allows(allocator: str) -> None:
-    import os
-
     env = {**os.environ, "PYTHONMALLOC": allocator}
     run = subprocess.run([sys.executable, "-c", CODE_DEBUG], capture_output=True, text=True, env=env)
     assert (run.returncode, run.stderr) == (0, "")

@@ -52,7 +52,6 @@ json.dump(told, sys.stdout)
 
 def test_live_free_and_retained() -> None:
 
-
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
     bare, full, half, empty = json.loads(run.stdout)

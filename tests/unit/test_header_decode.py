@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meminspect import _native
@@ -25,6 +25,7 @@ class WithDict:
 SAMPLES = [real([1, 2]), real(WithDict()), real(2**70), real(None), real(WithDict)]
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.sampled_from(SAMPLES), st.binary(min_size=128, max_size=128))
 def test_random_bytes_of_the_right_length_decode(sample: dict[str, Any], noise: bytes) -> None:
     shown = decode({**sample, "memory": noise[: len(sample["memory"])]})
@@ -34,6 +35,7 @@ def test_random_bytes_of_the_right_length_decode(sample: dict[str, Any], noise: 
     assert shown.to_dict()
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SAMPLES), st.binary(max_size=64), st.integers(-40, 40))
 def test_wrong_lengths_are_a_value_error_or_decode(sample: dict[str, Any], noise: bytes, shift: int) -> None:
     with contextlib.suppress(ValueError):
@@ -43,6 +45,7 @@ def test_wrong_lengths_are_a_value_error_or_decode(sample: dict[str, Any], noise
 anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_any_value_in_any_place_is_a_value_error_or_decodes(sample: dict[str, Any], data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(sample)))
@@ -50,6 +53,7 @@ def test_any_value_in_any_place_is_a_value_error_or_decodes(sample: dict[str, An
         decode({**sample, key: data.draw(anything)})
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SAMPLES), st.data())
 def test_any_number_in_the_layout_is_a_value_error_or_decodes(sample: dict[str, Any], data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(sample["layout"])))

@@ -13,6 +13,7 @@ from typing import Any
 from .. import _native
 from ..models.objects import HeaderField, ObjectHeader
 
+GC_UNREACHABLE = 4  # _PyGC_BITS_UNREACHABLE of pycore_gc.h
 ABSENT = -1
 LONG_SUBCLASS = 1 << 24  # Py_TPFLAGS_LONG_SUBCLASS
 MANAGED_DICT = 1 << 4  # Py_TPFLAGS_MANAGED_DICT
@@ -216,9 +217,12 @@ class _Decoder:
 
     def split_counts(self) -> dict[str, Any]:
         owner = self.field("ob_tid", "object_tid", WORD)
-        self.means(
-            f"owned by thread {owner:#x}" if owner else "owned by no thread: immortal, or its counts were merged"
-        )
+        # Python/gc_free_threading.c, worklist_push: the collector links what it found unreachable through this word
+        if self.read(self.layout["object_gc_bits"], 1) & GC_UNREACHABLE:
+            owner = 0
+            self.means("the collector's link to the next unreachable object, while finalisers run: no thread owns it")
+        else:
+            self.means(f"owned by thread {owner:#x}" if owner else "owned by no thread: immortal, or its counts merged")
         flags = self.object_flags()
         mutex = self.field("ob_mutex", "object_mutex", 1)
         self.means(("locked" if mutex & 1 else "unlocked") + (", threads wait for it" if mutex & 2 else ""))
