@@ -50,7 +50,7 @@ class ArenaRow(NamedTuple):
     used_bytes: int
     free_bytes: int
     interpreter: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     pools_total: int
     pools_free: int
     pools_never_used: int

@@ -167,6 +167,8 @@ def unseen(whole: Report, captured: Mapping[str, Any], now: Traced) -> TracedUns
         reasons.append(f"pymalloc: {whole.missing.get('pymalloc', 'not known')}")
     elif whole.pymalloc.bytes is None or whole.pymalloc.allocator != "pymalloc":
         reasons.append(f"the allocator is {whole.pymalloc.allocator}, whose blocks are not sized as pymalloc's")
+    elif whole.pymalloc.bytes is None:
+        reasons.append(f"pymalloc: {whole.pymalloc.reason or 'its bytes are not known'}")
     else:
         live, seen = whole.pymalloc.bytes.used_bytes, now.small_bytes
         hidden = max(0, live - seen)

@@ -7,6 +7,7 @@ Lists of what a big process has thousands of are cut at a limit, and a sibling k
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ..analysis.fragmentation import class_fragmentation
@@ -49,7 +50,8 @@ def document(report: Report) -> dict[str, Any]:
 
 def memory(breakdown: MemoryBreakdown) -> dict[str, Any]:
     """The tree, its sums, malloc's arenas, the control group."""
-    result = breakdown.to_dict()
+    # The tree and the arenas are limited below, so they are not made whole first.
+    result = replace(breakdown, tree=replace(breakdown.tree, children=()), malloc_arenas=()).to_dict()
     result["tree"] = node(breakdown.tree)
     arenas = sorted(breakdown.malloc_arenas, key=lambda arena: -arena.size_bytes)
     result["malloc_arenas"] = plain(arenas[:MALLOC_ARENAS])
