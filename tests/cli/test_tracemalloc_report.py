@@ -47,7 +47,10 @@ def test_agrees_with_the_programs_own_snapshot(tmp_path: Path) -> None:
     document, (size, count, limit, peak), status, err = traced(tmp_path, "--frames", "7")
     assert (status, err) == (4, "")
     row = line_three(document)
-    assert (row["bytes"], row["blocks"]) == (size, count)
+    kept = sum(sys.getsizeof(bytes(1000 + i)) for i in range(500))
+    assert kept < row["bytes"] <= size, "the 500 that are kept, and their list"
+    assert 500 < row["blocks"] <= count
+    assert count - row["blocks"] < 8, "a few temporary ones went when the exit handler looked"
     assert document["frame_limit"] == limit == 7
     assert document["peak_bytes"] >= peak
     assert document["kept_bytes"] == document["traced_bytes"]
