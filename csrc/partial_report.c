@@ -11,6 +11,7 @@
 
 #include "gil.h"
 #include "process.h"
+#include "resident_mimalloc.h"
 
 #define TEXT_LIMIT 4096
 #define MALLOC_ARENAS 1024 /* as many as the whole report lists */
@@ -189,9 +190,16 @@ static void write_memory(mi_json *json, const mi_partial_head *head, const char 
     mi_memory_request request;
     mi_python_memory python = head->python;
     memset(&request, 0, sizeof request);
-    if (python.layout) mi_memory_request_add(&request, mi_python_memory_claim, &python, "CPython's own heaps");
+    mi_mimalloc_memory mimalloc;
+    memset(&mimalloc, 0, sizeof mimalloc);
+    mimalloc.layout = python.layout;
+    if (python.layout) {
+        mi_memory_request_add(&request, mi_python_memory_claim, &python, "CPython's own heaps");
+        mi_memory_request_add(&request, mi_mimalloc_memory_claim, &mimalloc, "mimalloc's heaps");
+    }
     mi_error error = mi_memory_take(&request, &memory);
     mi_python_memory_free(&python);
+    mi_mimalloc_memory_free(&mimalloc);
     if (error) {
         section_missing(json, "memory", "memory_reason", mi_error_text(error));
         return;

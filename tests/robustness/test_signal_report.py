@@ -115,8 +115,7 @@ def test_every_resident_byte_has_a_cause_in_both_parts(run: RUN) -> None:
     for memory in (first["memory"], program.report(partial=False)["memory"]):
         assert leaves(memory["tree"]) == memory["tree"]["bytes"]
         assert abs(memory["tree"]["bytes"] - memory["rss_bytes"]) <= 0.005 * memory["rss_bytes"]
-        if not first["python"]["free_threaded"]:  # mimalloc's heaps are not all named there
-            assert memory["unattributed_bytes"] <= 0.005 * memory["rss_bytes"]
+        assert memory["unattributed_bytes"] <= 0.005 * memory["rss_bytes"]
         if memory["malloc"].startswith("glibc"):
             assert sum(arena["live_bytes"] for arena in memory["malloc_arenas"]) > 20000 * 700 or not HAS_GIL
 
