@@ -2,7 +2,10 @@
 
     python bench/heap_map.py [--mib 1024]
 
-Fills a heap with objects of mixed sizes, frees 60 % of them at random, and prints the best of five of each as ratios.
+Fills a heap with objects of mixed sizes, frees 60 % of them at random, and measures each in turn, several rounds. Before
+each measurement 64 MiB are copied and a mapping comes and goes, so that all of them begin with cold caches, as a single
+call of them does; else the one that repeats itself without a system call in between wins by its warm TLB. Printed are the
+medians, and their ratios.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from statistics import median
 
 from meminspect import _native
 from meminspect.probes import heap
@@ -29,10 +33,6 @@ def fill(mib: int) -> list[bytes | None]:
         if generator.random() < 0.6:
             objects[place] = None
     return objects
-
-
-def best(measure: Callable[[], float], times: int = 5) -> float:
-    return min(measure() for _ in range(times))
 
 
 def timed(function: Callable[[], object]) -> Callable[[], float]:
@@ -56,19 +56,36 @@ def silent_statistics() -> float:
         os.close(null)
 
 
+COLD = bytearray(64 << 20)
+
+
+def cool_down() -> None:
+    bytes(COLD)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=1024, help="size of the heap (default 1024)")
-    mib = parser.parse_args().mib
-    objects = fill(mib)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured (default 9)")
+    options = parser.parse_args()
+    rounds = options.rounds
+    objects = fill(options.mib)
     found = heap.heap_map()
     size = len(found.arenas) * found.arena_size
     source, target = bytearray(size), bytearray(size)
-    statistics = best(silent_statistics)
-    headers = best(lambda: float(_native.heap_capture()["pause_s"]))
-    bitmap = best(lambda: float(_native.heap_capture(blocks=True)["pause_s"]))
-    whole = best(timed(heap.heap_map))
-    copy = best(timed(lambda: memoryview(target).__setitem__(slice(None), source)))
+    measures: dict[str, Callable[[], float]] = {
+        "statistics": silent_statistics,
+        "headers": lambda: float(_native.heap_capture(statistics=False)["pause_s"]),
+        "bitmap": lambda: float(_native.heap_capture(blocks=True, statistics=False)["pause_s"]),
+        "whole": timed(heap.heap_map),
+        "copy": timed(lambda: memoryview(target).__setitem__(slice(None), source)),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            cool_down()
+            taken[name].append(measure())
+    statistics, headers, bitmap, whole, copy = (median(taken[name]) for name in measures)
     print(f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
           f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects")
     print(f"sys._debugmallocstats()      {statistics * 1e3:9.2f} ms")

@@ -6,13 +6,14 @@
 
 #include <string.h>
 
-enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, AHEAD = 6 };
+enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, MAX_POOLS = 128, AHEAD = 12 };
 
 typedef struct walk {
     const mi_target *target;
     const mi_layout *layout;
     unsigned what;
     mi_heap *heap;
+    uint32_t header_size, pool_size, classes;
     uint32_t size[MI_MAX_SIZE_CLASSES], capacity[MI_MAX_SIZE_CLASSES];
     uint32_t inverse[MI_MAX_SIZE_CLASSES]; /* granules * inverse >> 16 is granules / (size / GRANULE), for a pool's */
     /* For each size class of a pool: where its blocks begin, a bit per granule. */
@@ -36,7 +37,7 @@ static uintptr_t word_at(const unsigned char *bytes, int32_t offset) {
     return word;
 }
 
-static header header_of(const mi_layout *layout, const unsigned char *bytes) {
+static inline header header_of(const mi_layout *layout, const unsigned char *bytes) {
     return (header){.count = u32_at(bytes, layout->pool_count),
                     .arena_index = u32_at(bytes, layout->pool_arenaindex),
                     .size_class = u32_at(bytes, layout->pool_szidx),
@@ -56,7 +57,7 @@ static int layout_is_usable(const mi_layout *layout) {
     return layout->arena_object_size > 0 && layout->pool_size > 0 && layout->pool_size <= MAX_GRANULES * GRANULE &&
            layout->size_classes > 0 && layout->size_classes <= MI_MAX_SIZE_CLASSES &&
            layout->alignment % GRANULE == 0 && layout->pool_header_size <= MAX_HEADER &&
-           layout->arena_size % layout->pool_size == 0;
+           layout->arena_size % layout->pool_size == 0 && layout->arena_size / layout->pool_size <= MAX_POOLS;
 }
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */
@@ -66,8 +67,8 @@ mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uin
     *table = (mi_arena_table){0};
     mi_error error = mi_target_word(target, state + (uintptr_t)layout->pymalloc_arenas, &table->address);
     if (!error)
-        error =
-            mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count, sizeof table->count);
+        error = mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count,
+                               sizeof table->count);
     return error;
 }
 
@@ -97,6 +98,9 @@ static int entry_of(const mi_layout *layout, const unsigned char *bytes, arena_e
 
 /* Divisions are made here once: there are 64 pools in every MiB. */
 static void make_classes(walk *walk) {
+    walk->header_size = (uint32_t)walk->layout->pool_header_size;
+    walk->pool_size = (uint32_t)walk->layout->pool_size;
+    walk->classes = (uint32_t)walk->layout->size_classes;
     for (uint32_t i = 0; i < (uint32_t)walk->layout->size_classes; i++) {
         walk->size[i] = class_size(walk->layout, i);
         walk->capacity[i] = class_capacity(walk->layout, i);
@@ -138,32 +142,38 @@ static int live_blocks(const walk *walk, const unsigned char *bytes, uintptr_t p
 }
 
 /* The lines of a pool that its free list may pass through: fetched while the one before is worked on. */
-static void prefetch_list(const walk *walk, const unsigned char *bytes) {
-    header header = header_of(walk->layout, bytes);
-    if (!header.count || !header.free_block || header.next_offset > (uint32_t)walk->layout->pool_size) return;
-    for (uint32_t at = 64; at < header.next_offset; at += 64) __builtin_prefetch(bytes + at);
+static void prefetch_list(const walk *walk, const unsigned char *bytes, const header *header) {
+    if (!header->count || !header->free_block || header->next_offset > walk->pool_size) return;
+    for (uint32_t at = 64; at < header->next_offset; at += 64) __builtin_prefetch(bytes + at);
 }
 
-/* Reads a pool's header into `record` and adds it to the totals; false when it contradicts itself. */
-static int take_pool(const walk *walk, const header *header, uint32_t index, mi_arena *arena, mi_pool *record) {
-    const mi_layout *layout = walk->layout;
-    uint32_t handed_out = header->next_offset - (uint32_t)layout->pool_header_size;
+/* A pool's header as a record; false when it contradicts itself. */
+static inline int take_pool(const walk *walk, const header *header, uint32_t index, mi_pool *record) {
     record->size_class = MI_POOL_FREE;
-    if (!header->count) {
-        arena->pools_free++;
-        return header->arena_index == index;
-    }
-    if (header->arena_index != index || header->size_class >= (uint32_t)layout->size_classes) return 0;
-    if (handed_out > (uint32_t)layout->pool_size || handed_out % GRANULE) return 0;
-    uint32_t size = walk->size[header->size_class], capacity = walk->capacity[header->size_class];
-    uint32_t touched = handed_out / GRANULE * walk->inverse[header->size_class] >> 16;
-    if (touched * size != handed_out) return 0;
-    if (header->count > capacity || touched > capacity || touched < header->count) return 0;
-    record->size_class = (uint16_t)header->size_class;
+    if (header->arena_index != index) return 0;
+    if (!header->count) return 1;
+    uint32_t size_class = header->size_class, handed_out = header->next_offset - walk->header_size;
+    if (size_class >= walk->classes || handed_out > walk->pool_size || handed_out % GRANULE) return 0;
+    uint32_t capacity = walk->capacity[size_class];
+    uint32_t touched = handed_out / GRANULE * walk->inverse[size_class] >> 16;
+    if (touched * walk->size[size_class] != handed_out || touched > capacity || header->count > touched) return 0;
+    record->size_class = (uint16_t)size_class;
     record->used = (uint16_t)header->count;
     record->free = (uint16_t)(capacity - header->count);
     record->untouched = (uint16_t)(capacity - touched);
-    mi_class_total *total = &walk->heap->classes[header->size_class];
+    return 1;
+}
+
+/* ---- one arena ---------------------------------------------------------------------------------------------------- */
+
+/* The figures of an arena and of the size classes, from the records of its pools. */
+static void add_pool(const walk *walk, const mi_pool *record, mi_arena *arena, mi_class_total *classes) {
+    if (record->size_class == MI_POOL_FREE) {
+        arena->pools_free += !record->torn;
+        return;
+    }
+    uint32_t size = walk->size[record->size_class];
+    mi_class_total *total = &classes[record->size_class];
     total->pools++;
     total->used += record->used;
     total->free += record->free;
@@ -171,58 +181,77 @@ static int take_pool(const walk *walk, const header *header, uint32_t index, mi_
     arena->used_blocks += record->used;
     arena->used_bytes += (uint64_t)record->used * size;
     arena->free_bytes += (uint64_t)record->free * size;
-    return 1;
 }
 
-/* ---- one arena ---------------------------------------------------------------------------------------------------- */
-
-/* `following` is the first pool of the arena that comes next: fetching never faults, so it need not be proven. */
-static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter,
-                           uintptr_t following) {
-    const mi_layout *layout = walk->layout;
-    mi_heap *heap = walk->heap;
-    size_t pool_size = (size_t)layout->pool_size, place = heap->arena_count;
-    uint32_t carved = (uint32_t)((entry->pool_address - entry->first_pool) / pool_size), torn = 0;
-    mi_arena *arena = &heap->arenas[place];
-    uint64_t *bits =
-        walk->what & MI_WALK_BLOCKS ? heap->blocks + place * ((size_t)layout->arena_size / GRANULE / 64) : NULL;
-    mi_view view = {0};
-    int whole = bits || walk->target->kind == MI_TARGET_SELF; /* else 64 short reads are cheaper than one of 1 MiB */
-    if (whole) {
-        mi_error error = mi_target_view(walk->target, entry->address, (size_t)layout->arena_size, &view);
-        if (error) return error;
+/* The headers of an arena's pools, gathered in one short loop: they lie pages apart, so each is a miss of the cache and of
+ * the TLB, and only a loop without anything else in it keeps many of them on their way at once. */
+static mi_error gather(const walk *walk, const mi_view *view, uintptr_t first_pool, uint32_t carved, header *headers) {
+    const mi_layout layout = *walk->layout; /* a copy that no store of the loop can be taken to change */
+    size_t pool_size = (size_t)layout.pool_size;
+    if (view->bytes) {
+        const unsigned char *first = mi_view_at(view, first_pool);
+        for (uint32_t i = 0; i < carved; i++) {
+            __builtin_prefetch(first + (i + AHEAD) * pool_size); /* of the next arena at the end: it never faults */
+            headers[i] = header_of(&layout, first + i * pool_size);
+        }
+        return MI_OK;
     }
-    *arena = (mi_arena){.address = entry->address, .interpreter = interpreter, .index = index};
-    arena->pools_total = entry->total_pools;
-    arena->pools_never_used = entry->total_pools - carved;
-    arena->alignment_bytes = (uint32_t)layout->arena_size - entry->total_pools * (uint32_t)pool_size;
-    const unsigned char *first = whole ? mi_view_at(&view, entry->first_pool) : NULL;
     for (uint32_t i = 0; i < carved; i++) {
         unsigned char copy[MAX_HEADER];
-        uintptr_t address = entry->first_pool + i * pool_size;
-        const unsigned char *bytes = whole ? first + i * pool_size : copy;
-        if (!whole) {
-            mi_error error = mi_target_read(walk->target, address, copy, (size_t)layout->pool_header_size);
-            if (error) return error;
-        } else if (walk->target->kind == MI_TARGET_SELF) {
-            uint32_t ahead = i + AHEAD;
-            __builtin_prefetch(ahead < carved ? bytes + AHEAD * pool_size
-                                              : (const unsigned char *)(following + (ahead - carved) * pool_size));
-        }
-        header header = header_of(layout, bytes);
-        mi_pool record = {.address = address, .arena = (uint32_t)place};
-        record.torn = !take_pool(walk, &header, index, arena, &record);
-        if (bits && !record.torn && header.count) {
-            if (i + 1 < carved) prefetch_list(walk, bytes + pool_size);
-            record.torn = !live_blocks(walk, bytes, address, &header, bits + (address - entry->address) / GRANULE / 64);
-        }
-        torn += record.torn;
-        if (walk->what & MI_WALK_POOLS) heap->pools[heap->pool_count++] = record;
+        mi_error error = mi_target_read(walk->target, first_pool + i * pool_size, copy, walk->header_size);
+        if (error) return error;
+        headers[i] = header_of(&layout, copy);
     }
+    return MI_OK;
+}
+
+static void walk_lists(const walk *walk, const mi_view *view, const header *headers, uint32_t carved,
+                       uintptr_t first_pool, uint64_t *bits, mi_pool *records) {
+    for (uint32_t i = 0; i < carved; i++) {
+        uintptr_t address = first_pool + i * (uintptr_t)walk->pool_size;
+        const unsigned char *bytes = mi_view_at(view, address);
+        if (i + 1 < carved) prefetch_list(walk, bytes + walk->pool_size, &headers[i + 1]);
+        if (!headers[i].count || records[i].torn) continue;
+        records[i].torn =
+            !live_blocks(walk, bytes, address, &headers[i], bits + (address - view->address) / GRANULE / 64);
+    }
+}
+
+static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter) {
+    mi_heap *heap = walk->heap;
+    size_t place = heap->arena_count, words = (size_t)walk->layout->arena_size / GRANULE / 64;
+    uint32_t carved = (uint32_t)((entry->pool_address - entry->first_pool) / walk->pool_size);
+    header headers[MAX_POOLS];
+    mi_pool records[MAX_POOLS];
+    mi_view view = {0};
+    mi_error error = MI_OK;
+    /* of memory that has to be copied 64 headers are cheaper than one arena */
+    if (walk->what & MI_WALK_BLOCKS || walk->target->kind == MI_TARGET_SELF)
+        error = mi_target_view(walk->target, entry->address, (size_t)walk->layout->arena_size, &view);
+    if (!error) error = gather(walk, &view, entry->first_pool, carved, headers);
+    if (error) {
+        mi_view_free(&view);
+        return error;
+    }
+    mi_arena arena = {.address = entry->address, .interpreter = interpreter, .index = index};
+    arena.pools_total = entry->total_pools;
+    arena.pools_never_used = entry->total_pools - carved;
+    arena.alignment_bytes = (uint32_t)walk->layout->arena_size - entry->total_pools * walk->pool_size;
+    for (uint32_t i = 0; i < carved; i++) {
+        records[i] = (mi_pool){.address = entry->first_pool + i * (uint64_t)walk->pool_size, .arena = (uint32_t)place};
+        records[i].torn = !take_pool(walk, &headers[i], index, &records[i]);
+        add_pool(walk, &records[i], &arena, heap->classes);
+    }
+    if (walk->what & MI_WALK_BLOCKS)
+        walk_lists(walk, &view, headers, carved, entry->first_pool, heap->blocks + place * words, records);
     mi_view_free(&view);
-    heap->torn_pools += torn;
-    heap->torn_arenas += arena->pools_free + arena->pools_never_used != entry->free_pools;
-    heap->arena_count++;
+    for (uint32_t i = 0; i < carved; i++) heap->torn_pools += records[i].torn;
+    if (walk->what & MI_WALK_POOLS) {
+        memcpy(heap->pools + heap->pool_count, records, carved * sizeof *records);
+        heap->pool_count += carved;
+    }
+    heap->torn_arenas += arena.pools_free + arena.pools_never_used != entry->free_pools;
+    heap->arenas[heap->arena_count++] = arena;
     return MI_OK;
 }
 
@@ -271,10 +300,7 @@ static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsi
     mi_error error = arenas ? make_room(walk, arenas, pools) : MI_OK;
     for (uint32_t i = 0; i < table->count && !error; i++) {
         entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry);
-        if (!entry.address) continue;
-        arena_entry next = {0};
-        if (i + 1 < table->count) entry_of(layout, entries + (i + 1) * (size_t)layout->arena_object_size, &next);
-        error = walk_arena(walk, &entry, i, interpreter, next.address ? next.first_pool : entry.first_pool);
+        if (entry.address) error = walk_arena(walk, &entry, i, interpreter);
     }
     return error;
 }

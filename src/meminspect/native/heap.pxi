@@ -167,7 +167,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     }
 
 
-cdef dict heap_of_this_process(unsigned what):
+cdef dict heap_of_this_process(unsigned what, bint statistics):
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
@@ -186,7 +186,7 @@ cdef dict heap_of_this_process(unsigned what):
     check(mi_target_refresh(&guard.target))
     found = own_table(&guard.target, layout, &table, &hidden)
     # From here to the end of the walk nothing is allocated from pymalloc: the two describe one moment.
-    stats_error = mi_malloc_stats_take(&stats)
+    stats_error = mi_malloc_stats_take(&stats) if statistics else MI_E_ABSENT
     error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
     try:
         check(error)
@@ -194,7 +194,9 @@ cdef dict heap_of_this_process(unsigned what):
         raw.update(allocator_to_raw(guard, &allocator))
         raw["stats"] = stats.text[:stats.length] if stats_error == MI_OK else None
         raw["stats_reason"] = None
-        if stats_error != MI_OK:
+        if not statistics:
+            raw["stats_reason"] = "CPython's statistics were not asked for"
+        elif stats_error != MI_OK:
             raw["stats_reason"] = "CPython's statistics cannot be taken here: " + reason_of(stats_error)
         elif not stats.has_allocator:
             raw["stats_reason"] = ("CPython prints no statistics under this allocator" if allocator.name != NULL else
@@ -266,10 +268,11 @@ cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *he
     return False
 
 
-def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False):
+def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statistics=True):
     """The small-object heap of this process, or of another that runs the same build; see probes/heap.py for the format.
 
     pools, blocks -- with a record of each pool; with a bitmap of the live blocks
+    statistics    -- take CPython's own in the same call, to compare
     """
     cdef unsigned what = (MI_WALK_POOLS if pools else 0) | (MI_WALK_BLOCKS if blocks else 0)
     if the_layout().free_threaded:
@@ -278,7 +281,7 @@ def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False):
         raw = mimalloc_capture()
         raw.update(allocator_capture())
         return raw
-    return heap_of_process(pid, what) if pid else heap_of_this_process(what)
+    return heap_of_process(pid, what) if pid else heap_of_this_process(what, statistics)
 
 
 def malloc_stats_capture():
