@@ -56,7 +56,6 @@ def test_facts_follow_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("field", "fact"),
     [
-        ("interpreter_id", "the interpreter's id is PyInterpreterState_GetID()"),
         ("thread_interpreter", "the thread state belongs to the interpreter"),
         ("thread_ident", "thread_id is PyThread_get_thread_ident()"),
         ("thread_native_id", "native_thread_id is PyThread_get_thread_native_id()"),
@@ -71,6 +70,15 @@ def test_a_shifted_layout_is_refused(field: str, fact: str) -> None:
     trial = _native._layout_verify_shifted(field_places()[field])
     assert not trial["verified"]
     assert dict(trial["facts"])[fact] is False
+
+
+def test_a_shifted_interpreter_id_is_refused() -> None:
+    """The main interpreter's id is 0, as words beside it may be: it is told from those that are not."""
+    place = field_places()["interpreter_id"]
+    trials = [_native._layout_verify_shifted(place, by) for by in (-16, -8, 8, 16, 24, 32)]
+    verdicts = [dict(trial["facts"])["the interpreter's id is PyInterpreterState_GetID()"] for trial in trials]
+    assert False in verdicts
+    assert all(not trial["verified"] for trial, verdict in zip(trials, verdicts, strict=True) if verdict is False)
 
 
 def test_choice_in_a_forked_child() -> None:

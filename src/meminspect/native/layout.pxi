@@ -143,8 +143,8 @@ def layout_capture():
     return {"version": facts.version, "chosen": count - 1 if error == MI_OK else None, "reason": reason, "tried": tried}
 
 
-def _layout_verify_shifted(int field):
-    """For tests: verifies a copy of the chosen layout in which the number of one member (by its place) is 8 more."""
+def _layout_verify_shifted(int field, int by=8):
+    """For tests: verifies a copy of the chosen layout in which the number of one member (by its place) is `by` more."""
     cdef mi_facts facts
     cdef mi_trial trial
     cdef mi_layout shifted = the_layout()[0]
@@ -154,7 +154,7 @@ def _layout_verify_shifted(int field):
     cdef int32_t *members = <int32_t *>&shifted
     if not 3 <= field < <int>(sizeof(mi_layout) // sizeof(int32_t)):
         raise IndexError(field)
-    members[field] += 8
+    members[field] += by
     mi_layout_verify(&shifted, &facts, &trial)
     return trial_to_dict(&trial)
 
