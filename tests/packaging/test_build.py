@@ -65,11 +65,11 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = Distribution().get_command_obj("build")
     build.build_base = f"build/{sysconfig.get_config_var('SOABI')}"
     build.ensure_finalized()
-    stale = tree / build.build_lib / "meminspect" / "removed_module.py"
+    stale = tree / build.build_platlib / "meminspect" / "removed_module.py"
     stale.parent.mkdir(parents=True)
     stale.write_text("# a module of an earlier build\n")
     made = run_backend("build_wheel", tree, folder / "dist")
-    assert next((tree / build.build_lib / "meminspect").glob("_native*")), "the wheel was packed from another folder"
+    assert next((tree / build.build_platlib / "meminspect").glob("_native*")), "the wheel was packed from another folder"
     return made
 
 

@@ -49,6 +49,14 @@ class Program:
             pytest.fail(f"the program ended with {self.process.wait()}: {self.errors()}")
         return text.rstrip("\n")
 
+    def asleep(self) -> None:
+        """Waits until its main thread sleeps in a call of the system, and went on sleeping for a while."""
+
+        def sleeps() -> bool:
+            return Path(f"/proc/{self.pid}/task/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+        wait_for(lambda: sleeps() and not time.sleep(0.1) and sleeps(), f"process {self.pid} to sleep")
+
     def say(self, text: str = "") -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(text + "\n")

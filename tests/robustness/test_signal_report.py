@@ -78,6 +78,7 @@ def test_the_path_is_the_one_of_the_time_of_install(run: RUN, tmp_path: Path) ->
 def test_stuck_in_a_c_call_it_answers_with_what_needs_no_gil_and_then_with_the_rest(run: RUN) -> None:
     program = run(STUCK)
     program.line()
+    program.asleep()
     os.kill(program.pid, SIGNAL)
     first = program.report(partial=True)
     assert first["process"]["pid"] == program.pid
@@ -109,6 +110,7 @@ def leaves(node: dict[str, Any]) -> int:
 def test_every_resident_byte_has_a_cause_in_both_parts(run: RUN) -> None:
     program = run(STUCK.replace("import ctypes", "import ctypes\nkept = [bytearray(700) for _ in range(20000)]"))
     program.line()
+    program.asleep()
     os.kill(program.pid, SIGNAL)
     first = program.report()
     program.say()
@@ -398,6 +400,7 @@ def test_partial_and_whole_reports_are_valid_by_the_schema(run: RUN) -> None:
     schema = json.loads(files("meminspect").joinpath("schemas", "report-1.json").read_text())
     program = run(STUCK)
     program.line()
+    program.asleep()
     os.kill(program.pid, SIGNAL)
     jsonschema.validate(program.report(), schema)
     program.say()

@@ -122,15 +122,17 @@ def gil_sleep(double seconds):
     cdef const mi_layout *layout = the_layout()
     cdef mi_runtime runtime
     cdef uintptr_t address
-    cdef uint64_t begin = mi_os_now_ns(), now = begin, end = begin + <uint64_t>(seconds * 1e9), switches = 0
+    cdef uint64_t begin = mi_os_now_ns(), now = begin, end = begin + <uint64_t>(seconds * 1e9), switches = 0, nap
     cdef timespec span
     cdef mi_error error = MI_OK
     target_without_map(&target)
     check(runtime_of(&runtime, &target, layout))
     address = measured_gil(&runtime, 0)
     while now < end and error == MI_OK:
-        span.tv_sec = (end - now) // 1000000000
-        span.tv_nsec = (end - now) % 1000000000
+        # A signal that comes just before the sleep does not end it: no nap is longer than a reader of Ctrl-C would wait.
+        nap = min(end - now, <uint64_t>500000000)
+        span.tv_sec = 0
+        span.tv_nsec = <long>nap
         with nogil:
             error = mi_gil_counters(&target, layout, address, &before)
             if error == MI_OK:
