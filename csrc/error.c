@@ -12,6 +12,7 @@ const char *mi_error_text(mi_error error) {
     case MI_E_ABSENT: return "this interpreter or platform does not have it";
     case MI_E_LIMIT: return "a limit was reached, the result is partial";
     case MI_E_MEMORY: return "there is no memory for the tables of the measurement";
+    case MI_E_LATE: return "max_pause was reached, the result is partial";
     case MI_E_OS: return "a system call failed";
     }
     return "an unknown error";

@@ -15,6 +15,7 @@ typedef enum mi_error {
     MI_E_ABSENT,     /* this build has no such structure (no pymalloc, no GIL, another allocator) */
     MI_E_LIMIT,      /* a bound of ours was reached: the result is partial */
     MI_E_MEMORY,     /* no room for our own tables */
+    MI_E_LATE,       /* max_pause was reached: the result is partial */
     MI_E_OS          /* another failure of a system call */
 } mi_error;
 

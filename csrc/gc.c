@@ -11,7 +11,7 @@
  * collector and inside a collection only. */
 #define HEAD_MASK (~(uintptr_t)3)
 
-enum { CACHED_PAGES = 2048, TRIES = 3 };
+enum { CACHED_PAGES = 2048, TRIES = 3, HEADS_A_LOOK = 1024 /* at the clock */ };
 /* No list is longer: 2^40 heads would fill 16 TiB. */
 #define LONGEST ((uint64_t)1 << 40)
 
@@ -87,6 +87,7 @@ static mi_error head_at(reader *reader, const mi_layout *layout, uintptr_t head,
 
 static mi_error list_count(reader *reader, const mi_layout *layout, uintptr_t list, int64_t *objects) {
     uintptr_t at, last, next, prev;
+    if (mi_target_is_late(reader->target)) return MI_E_LATE;
     mi_error error = head_at(reader, layout, list, &at, &last);
     if (error) return error;
     if (!at) { /* the permanent generation before its first use, in builds that do not initialise it */
@@ -100,6 +101,7 @@ static mi_error list_count(reader *reader, const mi_layout *layout, uintptr_t li
         if (error) return error;
         if (prev != from || !next) return MI_E_TORN;
         if (++count > LONGEST) return MI_E_LIMIT;
+        if (count % HEADS_A_LOOK == 0 && mi_target_is_late(reader->target)) return MI_E_LATE;
     }
     if (last != from) return MI_E_TORN;
     *objects = (int64_t)count;
@@ -113,7 +115,7 @@ static uintptr_t list_of(const mi_layout *layout, uintptr_t gc, int generation) 
 
 static mi_error lists_count(const mi_target *target, const mi_layout *layout, uintptr_t gc, mi_gc_state *state) {
     if (layout->gc_head_size == MI_ABSENT) return MI_E_ABSENT;
-    int64_t objects[MI_GC_PERMANENT + 1] = {0};
+    int64_t objects[MI_GC_PERMANENT + 1] = {-1, -1, -1, -1};
     reader reader;
     mi_error error = reader_open(&reader, target);
     int tries = target->kind == MI_TARGET_SELF ? 1 : TRIES;
@@ -125,11 +127,11 @@ static mi_error lists_count(const mi_target *target, const mi_layout *layout, ui
         if (try + 1 < tries && (error == MI_E_TORN || error == MI_E_UNMAPPED)) error = MI_OK;
     }
     reader_close(&reader);
-    if (error) return error == MI_E_UNMAPPED ? MI_E_TORN : error;
+    if (error && error != MI_E_LATE) return error == MI_E_UNMAPPED ? MI_E_TORN : error;
     for (int generation = 0; generation < MI_GC_GENERATIONS; generation++)
         state->generations[generation].objects = objects[generation];
     state->frozen = objects[MI_GC_PERMANENT];
-    return MI_OK;
+    return error;
 }
 
 mi_error mi_gc_generation_find(const mi_target *target, const mi_layout *layout, uintptr_t interpreter, uintptr_t head,
@@ -219,6 +221,7 @@ static mi_error generation_read(const mi_target *target, const mi_layout *layout
 }
 
 mi_error mi_gc_state_read(const mi_target *target, const mi_layout *layout, uintptr_t interpreter, mi_gc_state *state) {
+    uint64_t started = mi_os_now_ns();
     memset(state, 0, sizeof *state);
     state->frozen = -1;
     uintptr_t gc = interpreter + (uintptr_t)layout->interpreter_gc;
@@ -234,5 +237,6 @@ mi_error mi_gc_state_read(const mi_target *target, const mi_layout *layout, uint
     if (!error) error = read_size(target, gc, layout->gc_deferred_count, &state->deferred);
     if (error) return error;
     state->lists = lists_count(target, layout, gc, state);
+    state->pause_ns = mi_os_now_ns() - started;
     return MI_OK;
 }

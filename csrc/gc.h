@@ -25,11 +25,13 @@ typedef struct mi_gc_state {
     int64_t frozen;                                  /* in the permanent generation, -1 unknown */
     int64_t long_lived_total, long_lived_pending;    /* -1 where this version has none */
     int64_t deferred;                                /* allocations put off by the rule on RSS; -1 likewise */
-    mi_error lists;                                  /* why objects are unknown */
+    mi_error lists;                                  /* why objects are unknown; MI_E_LATE: some of them */
+    uint64_t pause_ns;
 } mi_gc_state;
 
 /* Reads the collector of the interpreter at this address. A target of this process (MI_TARGET_SELF, opened under the
- * GIL) is walked in place, others through copies of pages, again when a list changed meanwhile. */
+ * GIL) is walked in place, others through copies of pages, again when a list changed meanwhile.
+ * Lists that a late target leaves no time for stay unknown. */
 mi_error mi_gc_state_read(const mi_target *target, const mi_layout *layout, uintptr_t interpreter, mi_gc_state *state);
 
 /* Which list holds the PyGC_Head at `head`: 0 to 2, or MI_GC_PERMANENT. Walks both ways from it, at most `steps` hops:

@@ -65,6 +65,7 @@ static mi_error read_twice(const mi_runtime *runtime, const mi_target *target, c
         }
         *same = *same && !memcmp(classes, heap->classes, sizeof classes);
     }
+    if (!error && (first.arenas_left || heap->arenas_left != before.arenas_left)) error = MI_E_LATE;
     mi_heap_free(&first);
     return error;
 }
@@ -90,6 +91,10 @@ static void walk_apart(const mi_runtime *runtime, const state *state, unsigned w
             return;
         }
         mi_heap_cut(&walk->heap, &saved);
+        if (error == MI_E_LATE) {
+            omit(walk, state, MI_OMIT_LATE, error);
+            return;
+        }
         if (try < TRIES) continue;
         omit(walk, state, error && error != MI_E_TORN ? MI_OMIT_ERROR : MI_OMIT_MOVED, error);
         return;
@@ -146,7 +151,7 @@ static void walk_states(const mi_runtime *runtime, const mi_interpreter *own, co
                         const mi_arena_table *hidden, unsigned what, mi_heap_walk *walk) {
     for (size_t i = 0; i < count && own; i++) {
         if (states[i].address != own->obmalloc) continue;
-        walk->own_walked = walk_held(runtime, &states[i], hidden, what, walk) == MI_OK;
+        walk->own_walked = walk_held(runtime, &states[i], hidden, what, walk) == MI_OK && !walk->heap.arenas_left;
         walk->own_arenas = walk->heap.arena_count;
         memcpy(walk->own_classes, walk->heap.classes, sizeof walk->own_classes);
     }

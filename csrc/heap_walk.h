@@ -12,7 +12,8 @@
 typedef enum mi_omission {
     MI_OMIT_ERROR,    /* it could not be read: see `error` */
     MI_OMIT_GIL_HELD, /* it has a GIL of its own, which is held: it runs */
-    MI_OMIT_MOVED     /* it ran while it was read, in every try */
+    MI_OMIT_MOVED,    /* it ran while it was read, in every try */
+    MI_OMIT_LATE      /* it needs more time than there was */
 } mi_omission;
 
 typedef struct mi_omitted {
@@ -25,7 +26,7 @@ typedef struct mi_heap_walk {
     mi_heap heap;
     mi_class_total own_classes[MI_MAX_SIZE_CLASSES]; /* of the state of the interpreter that asks */
     size_t own_arenas;                               /* its arenas are the first ones of heap.arenas */
-    int own_walked;
+    int own_walked;                                  /* to its end */
     size_t interpreters, states; /* how many there are; how many states were walked */
     mi_omitted *omitted;
     size_t omitted_count;
@@ -35,7 +36,8 @@ typedef struct mi_heap_walk {
 } mi_heap_walk;
 
 /* Walks all states. `self` is the interpreter whose GIL the caller holds (0: another process, then nothing is held).
- * `hidden` is the one table where no layout leads to it (3.11), else NULL. `what`: see mi_obmalloc_walk. */
+ * `hidden` is the one table where no layout leads to it (3.11), else NULL. `what`: see mi_obmalloc_walk.
+ * When the runtime's target is late, arenas of states that are held still are left out (heap.arenas_left). */
 mi_error mi_heap_walk_all(const mi_runtime *runtime, uintptr_t self, const mi_arena_table *hidden, unsigned what,
                           mi_heap_walk *walk);
 void mi_heap_walk_free(mi_heap_walk *walk);

@@ -300,7 +300,13 @@ static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsi
     mi_error error = arenas ? make_room(walk, arenas, pools) : MI_OK;
     for (uint32_t i = 0; i < table->count && !error; i++) {
         entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry);
-        if (entry.address) error = walk_arena(walk, &entry, i, interpreter);
+        if (!entry.address) continue;
+        if (mi_target_is_late(walk->target)) {
+            walk->heap->arenas_left += arenas;
+            break;
+        }
+        arenas--;
+        error = walk_arena(walk, &entry, i, interpreter);
     }
     return error;
 }
@@ -328,6 +334,7 @@ void mi_heap_cut(mi_heap *heap, const mi_heap *before) {
     heap->pool_count = before->pool_count;
     heap->torn_pools = before->torn_pools;
     heap->torn_arenas = before->torn_arenas;
+    heap->arenas_left = before->arenas_left;
     memcpy(heap->classes, before->classes, sizeof heap->classes);
 }
 

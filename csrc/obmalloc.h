@@ -59,11 +59,13 @@ typedef struct mi_heap {
     size_t blocks_room; /* in words */
     mi_class_total classes[MI_MAX_SIZE_CLASSES];
     uint64_t torn_pools, torn_arenas;
+    uint64_t arenas_left; /* not walked: the target's time was up */
 } mi_heap;
 
 /* The table of a state, by the layout's fields. */
 mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uintptr_t state, mi_arena_table *table);
-/* Adds the arenas of a table to `heap`. MI_E_LAYOUT or MI_E_TORN leave it as it was before the call. */
+/* Adds the arenas of a table to `heap`. MI_E_LAYOUT or MI_E_TORN leave it as it was before the call; a target
+ * that is late leaves arenas out and counts them. */
 mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                           int64_t interpreter, unsigned what, mi_heap *heap);
 /* Takes out again what was added since `before`, a copy of the structure. */

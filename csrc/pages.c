@@ -189,6 +189,7 @@ void mi_window_close(mi_window *window) {
 const void *mi_window_at(mi_window *window, uintptr_t address, size_t size) {
     if (address >= window->start && address - window->start + size <= window->size)
         return window->bytes + (address - window->start);
+    mi_hold_is_over(window->hold);
     size_t page = mi_os_page_size();
     uintptr_t start = address / page * page;
     size_t at = mi_pages_seek(window->pages, &window->hint, address);

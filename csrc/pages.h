@@ -6,7 +6,7 @@
 #ifndef MI_PAGES_H
 #define MI_PAGES_H
 
-#include "os.h"
+#include "ceiling.h"
 
 typedef struct mi_pages {
     mi_page_run *runs;
@@ -38,6 +38,7 @@ typedef struct mi_window {
     size_t size;  /* bytes that are valid */
     size_t ahead; /* how much the next read takes: grows while the reading is sequential */
     size_t hint;
+    mi_hold *hold; /* asked at each read; may be NULL */
 } mi_window;
 
 mi_error mi_window_open(mi_window *window, const mi_pages *pages);

@@ -110,6 +110,7 @@ void mi_paint(mi_painter *painter, uintptr_t start, uintptr_t end, uint32_t leaf
 }
 
 static void paint_claim(mi_painter *painter, const mi_claim *claim, uintptr_t start, uintptr_t end) {
+    mi_hold_is_over(painter->window.hold);
     painter->position = start;
     painter->stop = end;
     painter->rest = claim->leaf;

@@ -104,6 +104,7 @@ static struct {
     ino_t inode;
     int start;             /* measure before the program's first line too */
     long long interval_us; /* between measurements on the way, 0 for none */
+    long long pause_us;    /* for which a measurement may keep the program waiting */
     char function[64];     /* of the native core: measures and writes the record */
     char native[4096];     /* the native core's file */
 } order;
@@ -113,8 +114,8 @@ static int reported;
 /* FD:LAUNCHER:INTERVAL_US:START:FUNCTION:PATH, as launch/hook.py writes it. */
 static int order_parse(const char *text) {
     int used = 0;
-    if (sscanf(text, "%d:%d:%lld:%d:%63[a-z_]:%n", &order.launcher_fd, &order.launcher, &order.interval_us,
-               &order.start, order.function, &used) != 5)
+    if (sscanf(text, "%d:%d:%lld:%lld:%d:%63[a-z_]:%n", &order.launcher_fd, &order.launcher, &order.interval_us,
+               &order.pause_us, &order.start, order.function, &used) != 6)
         return 0;
     if (used == 0 || strlen(text + used) >= sizeof order.native) return 0;
     strcpy(order.native, text + used);
@@ -247,7 +248,9 @@ static void measure(int kind) {
     PyObject *module = native_load();
     PyObject *function = module ? py.PyObject_GetAttrString(module, order.function) : NULL;
     long long own = function && before >= 0 ? blocks_allocated() - before : -1;
-    PyObject *done = function ? py.PyObject_CallFunction(function, "iiLi", result_file(), kind, own, collects) : NULL;
+    PyObject *done = function ? py.PyObject_CallFunction(function, "iiLid", result_file(), kind, own, collects,
+                                                         (double)order.pause_us / 1e6)
+                              : NULL;
     if (!done) failure_write();
     drop(done);
     drop(function);

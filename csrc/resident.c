@@ -162,6 +162,10 @@ static void name_malloc(mi_survey *survey) {
     if (!survey->malloc) mi_memory_say(out, 1, "no loaded object gives malloc");
     if (survey->malloc == MI_MALLOC_GLIBC && is_our_libc(survey))
         mi_process_libc(out->malloc_name, sizeof out->malloc_name);
+    if (mi_objects_named(&survey->objects, "libarrow.so"))
+        mi_memory_say(out, 0,
+                      "Arrow's library is loaded: its memory pool has a malloc of its own, which is not walked, so its memory "
+                      "is among the buffers of libraries or of no known owner");
     if (survey->malloc == MI_MALLOC_GLIBC || !survey->malloc) return;
     char text[160];
     snprintf(text, sizeof text,
@@ -263,6 +267,12 @@ static void say_unattributed(mi_memory *out) {
     mi_memory_say(out, 1, text);
 }
 
+static void say_let_go(mi_memory *out, const mi_hold *hold, uint64_t started) {
+    if (hold->let_go_ns < started + out->pause_ns)
+        out->pause_ns = hold->let_go_ns > started ? hold->let_go_ns - started : 0;
+    mi_memory_say(out, 1, "max_pause was reached: the process went on while the rest was read");
+}
+
 static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, mi_pages *pages, mi_memory *out) {
     mi_os_block own[OWN_BLOCKS_MOST];
     mi_survey survey = {.out = out, .painter = &out->painter, .maps = maps, .pid = request->pid};
@@ -271,6 +281,7 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
     survey.unattributed = leaf2(survey.painter, "unattributed", NULL);
     survey.linker = leaf2(survey.painter, "thread control blocks and ld.so", NULL);
 
+    survey.painter->window.hold = request->hold;
     uint64_t started = mi_os_now_ns();
     mi_os_maps_free(maps);
     error = mi_os_maps(request->pid, maps);
@@ -281,11 +292,13 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
         out->rss_before = read_rss(request->pid);
         error = mi_pages_read(pages, maps);
         out->rss_after = read_rss(request->pid);
+        mi_hold_is_over(request->hold);
     }
     if (!error) error = claim_all(&survey, request, own, own_count);
     if (!error) {
         paint_all(&survey);
         out->pause_ns = mi_os_now_ns() - started;
+        if (mi_hold_is_over(request->hold)) say_let_go(out, request->hold, started);
         mi_survey_glibc_end(&survey);
         out->zero_bytes = pages->zero_bytes;
         sum_up(out, &survey);

@@ -2,7 +2,8 @@
  *
  * mi_memory_take reads the memory map and the page map at one moment, finds what it knows in the anonymous memory
  * (malloc's heaps, Python's arenas, stacks, the buffers of libraries, our own) and paints it; files and shared memory
- * are counted by name. It needs no GIL, calls no malloc and works on this process and another alike; a process that goes
+ * are counted by name. It needs no GIL (what is held is let go when it takes too
+ * long), calls no malloc and works on this process and another alike; a process that goes
  * on running is a little torn, which is counted and said. */
 #ifndef MI_RESIDENT_H
 #define MI_RESIDENT_H
@@ -20,6 +21,7 @@ enum { MI_SOURCES_MOST = 4 };
 typedef struct mi_memory_request {
     pid_t pid;         /* 0: this process */
     int plain_pagemap; /* do not use PAGEMAP_SCAN (tests) */
+    mi_hold *hold;     /* of this process: what keeps it waiting, let go when the time is up; may be NULL */
     struct {
         mi_memory_source claim;
         void *context;
@@ -57,7 +59,7 @@ typedef struct mi_memory {
     char malloc_name[64];
     int exact;
     char reason[512];  /* clauses, "" when there is nothing to say */
-    uint64_t pause_ns; /* from the first reading to the last */
+    uint64_t pause_ns; /* from the first reading to the last, or to where the process was let go on */
     /* ours */
     mi_painter painter;
     mi_malloc_arena *arena_table;

@@ -111,7 +111,12 @@ static mi_error claim_stacks(mi_painter *painter, mi_python_memory *python, cons
     return partial;
 }
 
-static mi_error walk_arenas(mi_python_memory *python, const mi_interpreter *interpreters, size_t at) {
+static void go_by_copies(mi_python_memory *python) {
+    python->target.kind = MI_TARGET_COPY;
+    python->target.until_ns = 0;
+}
+
+static mi_error walk_arenas(mi_painter *painter, mi_python_memory *python, const mi_interpreter *interpreters, size_t at) {
     mi_arena_table table = python->table;
     const mi_interpreter *interpreter = &interpreters[at];
     for (size_t before = 0; before < at; before++) /* interpreters may share a state; 3.11 has one for all */
@@ -121,8 +126,14 @@ static mi_error walk_arenas(mi_python_memory *python, const mi_interpreter *inte
         if (error) return error;
     }
     if (!table.address) return MI_E_ABSENT;
-    return mi_obmalloc_walk(&python->target, python->layout, &table, interpreter->id, MI_WALK_POOLS | MI_WALK_BLOCKS,
-                            &python->heap);
+    mi_heap before = python->heap;
+    mi_error error = mi_obmalloc_walk(&python->target, python->layout, &table, interpreter->id,
+                                      MI_WALK_POOLS | MI_WALK_BLOCKS, &python->heap);
+    if (error || python->heap.arenas_left == before.arenas_left) return error;
+    mi_hold_let_go(painter->window.hold); /* all of them again, as copies and with the program going on */
+    go_by_copies(python);
+    mi_heap_cut(&python->heap, &before);
+    return walk_arenas(painter, python, interpreters, at);
 }
 
 mi_error mi_python_memory_prepare(mi_python_memory *python, const mi_layout *layout, pid_t pid) {
@@ -139,10 +150,13 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
     mi_runtime runtime;
     size_t count = 0, interpreters_size = MI_MAX_INTERPRETERS * sizeof(mi_interpreter);
     size_t threads_size = THREADS_MOST * sizeof(mi_thread), chunks_size = CHUNKS_MOST * sizeof(mi_stack_chunk);
-    mi_target_kind kind = python->pid ? MI_TARGET_PROCESS : python->held ? MI_TARGET_SELF : MI_TARGET_COPY;
+    mi_hold *hold = painter->window.hold;
+    int held = python->held && !mi_hold_is_over(hold);
+    mi_target_kind kind = python->pid ? MI_TARGET_PROCESS : held ? MI_TARGET_SELF : MI_TARGET_COPY;
     mi_error error = mi_target_open(&python->target, kind, python->pid), partial = MI_OK;
     if (error) return error;
     python->target.pages = painter->pages;
+    if (held && hold) python->target.until_ns = hold->until_ns;
     mi_interpreter *interpreters = mi_os_alloc(interpreters_size);
     mi_thread *threads = mi_os_alloc(threads_size);
     mi_stack_chunk *chunks = mi_os_alloc(chunks_size);
@@ -159,7 +173,7 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
         if (listed) partial = listed;
     }
     for (size_t at = 0; at < count && at < MI_MAX_INTERPRETERS && !error; at++) {
-        mi_error walked = walk_arenas(python, interpreters, at);
+        mi_error walked = walk_arenas(painter, python, interpreters, at);
         if (walked && walked != MI_E_ABSENT) partial = walked;
         walked = claim_stacks(painter, python, &runtime, &interpreters[at], threads, chunks);
         if (walked == MI_E_MEMORY) error = walked;

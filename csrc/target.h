@@ -23,6 +23,7 @@ typedef struct mi_target {
     /* When set, a view that is a copy takes resident pages alone, the others read as zeros: reading them would map zero
      * pages in the target, or bring pages back from swap. */
     const struct mi_pages *pages;
+    uint64_t until_ns; /* by mi_os_now_ns: when a walk stops that keeps the program waiting; 0: never */
 } mi_target;
 
 typedef struct mi_view {
@@ -35,6 +36,11 @@ typedef struct mi_view {
 mi_error mi_target_open(mi_target *target, mi_target_kind kind, pid_t pid);
 mi_error mi_target_refresh(mi_target *target); /* reads the map again */
 void mi_target_close(mi_target *target);
+
+/* True when max_pause was reached. */
+static inline int mi_target_is_late(const mi_target *target) {
+    return target->until_ns && mi_os_now_ns() >= target->until_ns;
+}
 
 /* Copies; fails where the memory is not mapped. */
 mi_error mi_target_read(const mi_target *target, uintptr_t address, void *to, size_t size);

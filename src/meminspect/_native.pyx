@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
 
 include "native/errors.pxi"
 include "native/target.pxi"
+include "native/ceiling.pxi"
 include "native/build.pxi"
 include "native/layout.pxi"
 include "native/runtime.pxi"

@@ -38,6 +38,14 @@ class ReportCommand(Command):
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
             click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process, which is not stopped."),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
+            click.Option(
+                ["--max-pause"],
+                type=click.FloatRange(min=0),
+                metavar="SECONDS",
+                default=1.0,
+                show_default=True,
+                help="The program never waits longer for a part of the report; what that costs is said.",
+            ),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -49,19 +57,19 @@ class ReportCommand(Command):
             program.check()
             page = Page(options, program)
             run_program(
-                program, Order(interval_s=options["every"]), page.output,
+                program, Order(interval_s=options["every"], max_pause_s=options["max_pause"]), page.output,
                 lambda record, outcome: page.render(record.value(), hooked_by=outcome.hooked_by, note=outcome.note),
             )  # fmt: skip
         if options["every"] is not None:
             raise UsageError("--every needs a program to run")
         page = Page(options, program=None)
         with page.output:
-            raw, context = take(pid)
+            raw, context = take(pid, options["max_pause"])
             page.output.write(page.render(raw, **context))
         return 0
 
 
-def take(pid: int | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def take(pid: int | None, max_pause: float) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The captures of another process, or of this one, and what is to be known for building the report."""
     if pid is not None:
         from meminspect.probes import remote
@@ -69,7 +77,7 @@ def take(pid: int | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         return remote.take(pid)
     from meminspect.probes import raw
 
-    return raw.take(), {}
+    return raw.take(max_pause), {}
 
 
 class Page:

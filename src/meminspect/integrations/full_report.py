@@ -22,12 +22,13 @@ _PASSING = ("user_s", "system_s")  # as of a moment, and left out of it
 _WAITING = {"error": "waiting", "reason": "waiting for the GIL"}
 
 
-def document(gc_enabled: bool) -> bytes:
+def document(gc_enabled: bool, max_pause: float | None = 1.0) -> bytes:
     """The whole report as JSON, on one line.
 
     gc_enabled -- whether the collector was on before the core switched it off for the time of this call
+    max_pause -- seconds for which each of the long captures may keep the program waiting
     """
-    return _text(_document(_native.raw_take(None, gc_enabled)) | {"partial": False}) + b"\n"
+    return _text(_document(_native.raw_take(None, gc_enabled, max_pause)) | {"partial": False}) + b"\n"
 
 
 def heads() -> tuple[bytes, bytes]:

@@ -18,18 +18,21 @@ import os
 import re
 import signal as signals
 import stat
+from functools import partial
 
 from meminspect import _native
 
 _FORK_WAITS_MS = 5_000  # for a report that is being written; then the fork goes on, and the child starts afresh
 _EXIT_WAITS_MS = 30_000
 
-_asked: tuple[int, str] | None = None  # what is installed, as the caller gave it
+_asked: tuple[int, str, float | None] | None = None  # what is installed, as the caller gave it
 _hooked = False  # os.register_at_fork knows no way back
 _exiting = False
 
 
-def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> None:
+def install(
+    signal: int, path: str | os.PathLike[str] = "report-{pid}.json", *, max_pause: float | None = 1.0
+) -> None:
     """Answers `signal` with a report in the file `path`, from now on, in this process and in those it forks.
 
     signal -- SIGRTMIN to SIGRTMAX, SIGUSR1 or SIGUSR2. There is no default: gunicorn, celery and uwsgi use both of the
@@ -37,6 +40,8 @@ def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> 
               installed it: its default is to end the process.
     path   -- `{pid}` stands for the process id; without it, processes overwrite one another's report. A relative path
               is taken from the current folder as of now. The file has mode 0600 and is replaced in one step.
+    max_pause -- seconds for which each of the report's parts may keep the process waiting: see memory(), heap_map() and
+              gc_state()
 
     The signal handler is native and only notes the request; two native threads of small stacks answer it, so the
     program's own handlers, its main thread and `signal.set_wakeup_fd` are left alone. Requests that come while one is
@@ -49,7 +54,7 @@ def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> 
     global _asked, _hooked
     number = _usable(signal)
     template = _template(os.fspath(path))
-    wanted = (number, template)
+    wanted = (number, template, max_pause)
     if _asked is not None:
         if _asked == wanted:
             return
@@ -57,7 +62,8 @@ def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json") -> 
     from meminspect.integrations import full_report  # everything that the second thread runs is imported here
 
     pieces = os.fsencode(template).replace(b"{pid}", b"\0")
-    refused = _native.signal_install(number, pieces, *full_report.heads(), full_report.document)
+    document = partial(full_report.document, max_pause=max_pause)
+    refused = _native.signal_install(number, pieces, *full_report.heads(), document)
     if refused is not None:
         raise ValueError(f"{_name(number)} {_REFUSED[refused]}; most servers leave real-time signals free: SIGRTMIN+5")
     _asked = wanted

@@ -30,18 +30,21 @@ class Order:
 
     function -- of the native core: measures, and appends the record
     interval_s -- between measurements on the way, None for none
+    max_pause_s -- for which a capture may keep the program waiting
     start -- measure before the program's first line too
     """
 
     function: str = "raw_record"
     interval_s: float | None = None
+    max_pause_s: float = 1.0
     start: bool = False
 
     def text(self, fd: int) -> str:
         from meminspect import _native
 
         interval_us = round((self.interval_s or 0) * 1e6)
-        return f"{fd}:{os.getpid()}:{interval_us}:{int(self.start)}:{self.function}:{_native.__file__}"
+        pause_us = round(self.max_pause_s * 1e6)
+        return f"{fd}:{os.getpid()}:{interval_us}:{pause_us}:{int(self.start)}:{self.function}:{_native.__file__}"
 
 
 def environment(way: str, order: Order, fd: int, plain: Mapping[str, str]) -> dict[str, str]:

@@ -39,7 +39,8 @@ class GcState(Model):
     kind    -- "generational", "incremental" or "free-threaded"
     frozen  -- objects in the permanent generation
     trigger -- one sentence with figures: when the next automatic collection starts
-    exact   -- False when the lists could not be walked: then counts come from the public API alone
+    exact   -- False when a list could not be walked, or not to its end: its objects are None then
+    pause_s -- how long the GIL was held for it
     """
 
     kind: str
@@ -52,6 +53,7 @@ class GcState(Model):
     trigger: str
     exact: bool
     reason: str | None
+    pause_s: float | None = None
 
     def __repr__(self) -> str:
         return f"<GcState {self.kind}: {sum(g.objects or 0 for g in self.generations)} objects>"

@@ -11,6 +11,7 @@ cdef extern from "error.h":
         MI_E_ABSENT
         MI_E_LIMIT
         MI_E_MEMORY
+        MI_E_LATE
         MI_E_OS
     const char *mi_error_text(mi_error error)
 
@@ -31,5 +32,6 @@ cdef int check(mi_error error) except -1:
     if error == MI_OK:
         return 0
     names = {MI_E_UNMAPPED: "unmapped", MI_E_PERMISSION: "permission", MI_E_GONE: "gone", MI_E_LAYOUT: "layout",
-             MI_E_TORN: "torn", MI_E_ABSENT: "absent", MI_E_LIMIT: "limit", MI_E_MEMORY: "memory", MI_E_OS: "os"}
+             MI_E_TORN: "torn", MI_E_ABSENT: "absent", MI_E_LIMIT: "limit", MI_E_MEMORY: "memory", MI_E_LATE: "late",
+             MI_E_OS: "os"}
     raise NativeError(names[error], reason_of(error))

@@ -16,17 +16,20 @@ cdef extern from "gc.h":
         mi_gc_generation[3] generations
         int64_t frozen, long_lived_total, long_lived_pending, deferred
         mi_error lists
+        uint64_t pause_ns
     mi_error mi_gc_state_read(const mi_target *target, const mi_layout *layout, uintptr_t interpreter,
                               mi_gc_state *state) nogil
     mi_error mi_gc_generation_find(const mi_target *target, const mi_layout *layout, uintptr_t interpreter,
                                    uintptr_t head, uint32_t steps, int *generation) nogil
 
 
-def gc_capture(pid_t pid=0):
+def gc_capture(pid_t pid=0, max_pause=1.0):
     """The collector of this interpreter, or of the main interpreter of another process of the same build.
 
     {"free_threaded", "enabled", "collecting", "visited_space", "generations": three dicts as they lie in memory,
-    "frozen", "long_lived_total", "long_lived_pending", "deferred", "lists_reason"}; None where there is no such figure.
+    "frozen", "long_lived_total", "long_lived_pending", "deferred", "lists_reason", "late", "pause_s"}; None where
+    there is no such figure.
+    `late`: lists were left out, since the GIL had been held for `max_pause` seconds (None: no ceiling).
     No Python code runs while it is taken, so no callback of the collector's either.
     """
     cdef mi_target target
@@ -35,6 +38,7 @@ def gc_capture(pid_t pid=0):
     cdef const mi_layout *layout = the_layout()
     cdef uintptr_t interpreter = <uintptr_t>PyInterpreterState_Get()
     cdef mi_error error
+    cdef uint64_t until = ceiling_of(max_pause)
     check(mi_target_open(&target, MI_TARGET_PROCESS if pid else MI_TARGET_SELF, pid))
     try:
         if pid:
@@ -43,6 +47,7 @@ def gc_capture(pid_t pid=0):
             with nogil:
                 error = mi_gc_state_read(&target, layout, interpreter, &state)
         else:
+            (<mi_timed_target *>&target).until_ns = until
             error = mi_gc_state_read(&target, layout, interpreter, &state)
     finally:
         mi_target_close(&target)
@@ -55,6 +60,7 @@ def gc_capture(pid_t pid=0):
         "frozen": known(state.frozen), "long_lived_total": known(state.long_lived_total),
         "long_lived_pending": known(state.long_lived_pending), "deferred": known(state.deferred),
         "lists_reason": None if state.lists == MI_OK else reason_of(state.lists),
+        "late": state.lists == MI_E_LATE, "pause_s": state.pause_ns * 1e-9,
     }
 
 

@@ -37,7 +37,7 @@ cdef extern from "obmalloc.h":
         size_t pool_count
         uint64_t *blocks
         mi_class_total[64] classes
-        uint64_t torn_pools, torn_arenas
+        uint64_t torn_pools, torn_arenas, arenas_left
     ctypedef struct mi_block_place:
         uintptr_t pool, arena, block
         uint32_t arena_index, size_class, index_in_pool, used, free
@@ -53,6 +53,7 @@ cdef extern from "heap_walk.h":
         MI_OMIT_ERROR
         MI_OMIT_GIL_HELD
         MI_OMIT_MOVED
+        MI_OMIT_LATE
     ctypedef struct mi_omitted:
         int64_t interpreter
         mi_omission why
@@ -114,6 +115,8 @@ cdef str omission_text(const mi_omitted *omitted):
         return "it has a GIL of its own, which was held: its heap could not be held still"
     if omitted.why == MI_OMIT_MOVED:
         return "its heap changed while it was read, in every try"
+    if omitted.why == MI_OMIT_LATE:
+        return "max_pause was reached before it was read"
     if omitted.error == MI_E_ABSENT:
         return "it has no pymalloc heap"
     return reason_of(omitted.error)
@@ -148,6 +151,9 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     reasons = []
     if heap.torn_pools or heap.torn_arenas:
         reasons.append(f"{heap.torn_pools} pools and {heap.torn_arenas} arenas contradict themselves")
+    if heap.arenas_left:
+        reasons.append(f"max_pause was reached: {heap.arenas_left} of {heap.arenas_left + heap.arena_count} arenas "
+                       "were left out")
     if walk.cut:
         reasons.append("there are more interpreters than are walked")
     return {
@@ -167,7 +173,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     }
 
 
-cdef dict heap_of_this_process(unsigned what, bint statistics):
+cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until):
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
@@ -185,9 +191,16 @@ cdef dict heap_of_this_process(unsigned what, bint statistics):
     # The probe and what Cython did since may have made an arena, and moved the table.
     check(mi_target_refresh(&guard.target))
     found = own_table(&guard.target, layout, &table, &hidden)
-    # From here to the end of the walk nothing is allocated from pymalloc: the two describe one moment.
-    stats_error = mi_malloc_stats_take(&stats) if statistics else MI_E_ABSENT
+    # From here to the end of the statistics nothing is allocated from pymalloc: the two describe one moment.
+    (<mi_timed_target *>&guard.target).until_ns = until
     error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
+    # CPython goes the same way for its statistics and cannot be stopped: not without time for it.
+    if not statistics:
+        stats_error = MI_E_ABSENT
+    elif until and mi_os_now_ns() + walk.pause_ns > until:
+        stats_error = MI_E_LATE
+    else:
+        stats_error = mi_malloc_stats_take(&stats)
     try:
         check(error)
         raw = heap_to_raw(layout, &walk, what)
@@ -268,20 +281,23 @@ cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *he
     return False
 
 
-def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statistics=True):
+def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statistics=True, max_pause=1.0):
     """The small-object heap of this process, or of another that runs the same build; see probes/heap.py for the format.
 
     pools, blocks -- with a record of each pool; with a bitmap of the live blocks
     statistics    -- take CPython's own in the same call, to compare
+    max_pause     -- seconds for which the GIL may be held (other threads stopped), then arenas are left out; None: no
+                     ceiling. It does not concern another process, which goes on.
     """
     cdef unsigned what = (MI_WALK_POOLS if pools else 0) | (MI_WALK_BLOCKS if blocks else 0)
+    cdef uint64_t until = ceiling_of(max_pause)
     if the_layout().free_threaded:
         if pid:
             check(MI_E_ABSENT)
-        raw = mimalloc_capture()
+        raw = mimalloc_capture(1e9 if max_pause is None else max_pause)
         raw.update(allocator_capture())
         return raw
-    return heap_of_process(pid, what) if pid else heap_of_this_process(what, statistics)
+    return heap_of_process(pid, what) if pid else heap_of_this_process(what, statistics, until)
 
 
 def malloc_stats_capture():

@@ -11,6 +11,7 @@ cdef extern from "resident.h":
     ctypedef struct mi_memory_request:
         pid_t pid
         int plain_pagemap
+        mi_hold *hold
     ctypedef struct mi_malloc_arena:
         uintptr_t address
         uint64_t size_bytes, live_chunks, live_bytes, free_chunks, free_bytes, free_resident_bytes
@@ -53,6 +54,11 @@ cdef extern from "resident_mimalloc.h":
 
 from libc.string cimport memset
 
+cdef extern from "jemalloc.h":
+    ctypedef struct mi_jemalloc:
+        size_t allocated_bytes, resident_bytes
+    mi_error mi_jemalloc_read(mi_jemalloc *figures)
+
 cdef extern from "malloc.h" nogil:
     int c_malloc_trim "malloc_trim"(size_t pad)
 
@@ -85,18 +91,25 @@ cdef list malloc_arenas_of(const mi_memory *memory):
     return arenas
 
 
-def memory_capture(pid_t pid=0, bint plain_pagemap=False):
+def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint ask_malloc=False):
     """Where the resident memory of a process is (pid 0: this one), as probes/memory.py builds it.
 
     `leaves` are (names from the top, thread id or 0, resident bytes, virtual bytes, count). Unknown figures are None.
     `thread_names` has names given by the program, by thread id; `cgroup` is what cgroup_capture() returns.
     `plain_pagemap` leaves the PAGEMAP_SCAN ioctl unused, as on kernels before 6.7.
+
+    `ask_malloc` lets another malloc tell its own figures where it can; it takes its locks, so no thread that answers a
+    signal may ask for it.
+    The GIL is held, so that the process stands still. After `max_pause` seconds (None: no ceiling) it is given back, and
+    the rest is read while the process goes on, which makes the result inexact. Another process goes on anyway.
     """
     cdef mi_memory_request request
     cdef mi_memory memory
     cdef mi_python_memory python
     cdef mi_mimalloc_memory mimalloc
     cdef mi_error error
+    cdef PyThreadState *state = NULL  # not NULL: the GIL was given back
+    cdef mi_hold hold = mi_hold(until_ns=ceiling_of(max_pause), let_go=give_gil_back, context=&state, let_go_ns=0)
     memset(&request, 0, sizeof(request))
     memset(&python, 0, sizeof(python))
     memset(&mimalloc, 0, sizeof(mimalloc))
@@ -112,7 +125,11 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
         mi_memory_request_add(&request, mi_mimalloc_memory_claim, &mimalloc, "mimalloc's heaps")
     except NativeError as failure:
         no_python = f"CPython's own heaps: {failure}"
+    if request.pid == 0 and not MI_FREE_THREADED:
+        request.hold = &hold
     error = mi_memory_take(&request, &memory)
+    if state != NULL:
+        PyEval_RestoreThread(state)
     try:
         check(error)
         return {
@@ -133,6 +150,7 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
             "mmapped_chunks": figure_or_none(memory.mmapped_chunks),
             "mmapped_bytes": figure_or_none(memory.mmapped_bytes),
             "mmap_threshold_bytes": figure_or_none(memory.mmap_threshold),
+            "malloc_says": jemalloc_says(&memory) if ask_malloc and request.pid == 0 else None,
             "malloc": memory.malloc_name.decode("utf-8", "replace"),
             "exact": bool(memory.exact) and no_python is None,
             "reason": "; ".join(filter(None, (no_python, memory.reason.decode("utf-8", "replace")))) or None,
@@ -145,6 +163,13 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False):
         mi_mimalloc_memory_free(&mimalloc)
         if error == MI_OK:
             mi_memory_free(&memory)
+
+
+cdef object jemalloc_says(const mi_memory *memory):
+    cdef mi_jemalloc figures
+    if memory.malloc_name != b"jemalloc" or mi_jemalloc_read(&figures) != MI_OK:
+        return None
+    return {"allocated_bytes": figures.allocated_bytes, "resident_bytes": figures.resident_bytes}
 
 
 cdef dict names_by_native_id(const mi_python_memory *python):

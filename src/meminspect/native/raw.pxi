@@ -19,15 +19,18 @@ cdef extern from "unistd.h":
 
 # in the order in which they are taken: first what later ones would change, the whole process last
 RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
+# those that walk what grows with the program, while it waits
+RAW_PAUSING = ("heap", "gc", "memory")
 
 
-def raw_take(own_blocks=None, gc_enabled=None):
+def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0):
     """Every capture that a report needs: {section: what its function returned}.
 
     A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
     own_blocks -- what loading this module added to sys.getallocatedblocks(), where it was loaded only to measure: those
                   blocks are in the heap that is measured, and are not the program's
     gc_enabled -- whether the collector was on before it was told to rest for the measurement
+    max_pause -- seconds for which each of the long captures may keep the program waiting; None: no ceiling
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -37,7 +40,7 @@ def raw_take(own_blocks=None, gc_enabled=None):
             raw[section] = {"error": "absent", "reason": "this build of meminspect has no capture of it"}
             continue
         try:
-            raw[section] = capture()
+            raw[section] = capture(max_pause=max_pause) if section in RAW_PAUSING else capture()
         except Exception as error:
             raw[section] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
@@ -67,9 +70,9 @@ cdef record_write(int fd, uint32_t kind, object value):
         mi_os_free(buffer.data, buffer.room)
 
 
-def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled):
+def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
-    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled))
+    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause)
     process = raw["process"]
     if process.get("open_files") is not None:
         process["open_files"] -= 1  # the launcher's file

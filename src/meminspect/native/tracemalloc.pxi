@@ -60,8 +60,8 @@ def tracemalloc_capture():
     }
 
 
-def tracemalloc_record(int fd, int kind, int64_t own_blocks, bint gc_enabled):
+def tracemalloc_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """raw_take() and then tracemalloc_capture() as a record of the launcher's file; at the start the latter alone."""
-    raw = {} if kind == MI_RECORD_START else raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled))
+    raw = {} if kind == MI_RECORD_START else raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause)
     raw["tracemalloc"] = tracemalloc_capture()
     record_write(fd, kind, raw)

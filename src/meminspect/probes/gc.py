@@ -14,16 +14,17 @@ from .. import _native
 from ..models.gc import GcState, Generation
 
 
-def gc_state(pid: int | None = None) -> GcState:
+def gc_state(pid: int | None = None, *, max_pause: float | None = 1.0) -> GcState:
     """The collector of this interpreter, or of the main interpreter of process `pid` (the same build of Python).
 
     Objects are counted along the collector's own lists, so what this call itself creates may be among them; no callback
     of the collector runs. For another process, which goes on meanwhile, a list that keeps changing leaves its counts
-    None and says so in `reason`.
+    None and says so in `reason`. So does a list that is not counted to its end when the GIL has been held for `max_pause`
+    seconds (None: no ceiling).
 
     Raises NativeError when no layout could be verified, or the process cannot be read or runs another build.
     """
-    return build(_native.gc_capture(pid or 0))
+    return build(_native.gc_capture(pid or 0, max_pause=max_pause))
 
 
 def build(raw: Mapping[str, Any]) -> GcState:
@@ -56,6 +57,7 @@ def build(raw: Mapping[str, Any]) -> GcState:
         trigger=trigger(raw, kind, generations),
         exact=raw["lists_reason"] is None,
         reason=reason_of(raw),
+        pause_s=raw["pause_s"],
     )
 
 
@@ -78,6 +80,9 @@ def reason_of(raw: Mapping[str, Any]) -> str | None:
     if raw["free_threaded"]:
         return "free-threaded builds keep no lists of generations: objects are not counted here"
     reason: str | None = raw["lists_reason"]
+    if raw["late"]:
+        lists = [row["objects"] for row in raw["generations"]] + [raw["frozen"]]
+        return f"max_pause was reached: the objects of {lists.count(None)} of {len(lists)} lists were not counted"
     return reason and f"the lists of the generations could not be walked: {reason}"
 
 

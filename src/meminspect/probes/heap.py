@@ -15,7 +15,7 @@ The raw format, what `_native.heap_capture()` returns. `kind` says what is in it
     arena_classes     -- packed ARENA_CLASS records: live blocks by arena (its place in `arenas`) and size class, in
                          order
     classes           -- packed CLASS records of all states walked; own_classes: of the calling interpreter's alone, or
-                         None
+                         None where it was not walked to its end
     own_arenas        -- how many of `arenas`, from the first on, are the calling interpreter's
     interpreters, states -- how many interpreters there are, how many pymalloc states were walked
     omitted           -- [(interpreter id, reason), ...]
@@ -70,19 +70,20 @@ class PoolRow(NamedTuple):
     torn: int
 
 
-def heap_map() -> HeapMap:
+def heap_map(*, max_pause: float | None = 1.0) -> HeapMap:
     """Every arena, pool and size class of this process, exact, in bytes and counts.
 
     Read from CPython's own structures (`struct arena_object`, `struct pool_header` of Objects/obmalloc.c; in
     free-threaded builds mimalloc's segments and pages) while the GIL is held, for every interpreter of the process;
     `cross_check` holds the calling interpreter's against CPython's statistics of the same moment. An interpreter that
-    could not be held still is in `omitted`, and then `exact` is False.
+    could not be held still is in `omitted`, and then `exact` is False. The process waits for `max_pause` seconds at most
+    (None: no ceiling): what is not walked by then is left out, and `reason` says how much.
 
     Raises NativeError (code "layout") when this interpreter's structures could not be verified.
     """
     from .. import _native
 
-    return build(_native.heap_capture(pools=True))
+    return build(_native.heap_capture(pools=True, max_pause=max_pause))
 
 
 def build(raw: Mapping[str, Any]) -> HeapMap:
@@ -196,7 +197,7 @@ def pool_of(row: PoolRow) -> Pool:
 def cross_check(raw: Mapping[str, Any], arenas: list[ArenaRow]) -> CrossCheck:
     """The calling interpreter's figures against CPython's statistics of it, taken in the same native call."""
     if raw["stats"] is None or raw["stats_reason"] is not None or raw["own_classes"] is None:
-        reason = raw["stats_reason"] or "the heap of the calling interpreter was not walked"
+        reason = raw["stats_reason"] or "the heap of the calling interpreter was not walked to its end"
         return CrossCheck(SOURCE, None, reason, 0, ())
     stats = malloc_stats.parse(raw["stats"])
     if stats.bytes is None:

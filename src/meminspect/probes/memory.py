@@ -11,22 +11,25 @@ from . import cgroup
 Leaf = tuple[Sequence[str], int, int, int, int]  # names from the top, thread id or 0, resident, virtual, count
 
 
-def memory(pid: int | None = None) -> MemoryBreakdown:
+def memory(pid: int | None = None, *, max_pause: float | None = 1.0) -> MemoryBreakdown:
     """Where the resident memory of this process is, or of another that runs the same build of Python.
 
     Every resident page is split by what lies in it: /proc/PID/maps and pagemap at one moment, then pymalloc's arenas,
     glibc's heaps chunk by chunk, stacks, buffers of libraries; files and shared memory by name. `rss_bytes` and its kin
     are the kernel's (/proc/PID/smaps_rollup). Where the page map may not be read the tree is by mappings alone, and
     `exact` is False. Raises NativeError: "gone", "permission".
+
+    The GIL is held meanwhile, for `max_pause` seconds at most (None: no ceiling): then it is given back, the rest is read
+    while the process goes on, and `exact` is False. `pause_s` is how long it was held. Another process goes on anyway.
     """
     from .. import _native
 
-    return build(_native.memory_capture(pid or 0))
+    return build(_native.memory_capture(pid or 0, max_pause=max_pause, ask_malloc=pid is None))
 
 
 def build(raw: Mapping[str, Any]) -> MemoryBreakdown:
     """The model of a `memory_capture()`."""
-    group = raw["cgroup"]
+    group, says = raw["cgroup"], raw["malloc_says"] or {}
     return MemoryBreakdown(
         pid=raw["pid"],
         rss_bytes=raw["rss_bytes"],
@@ -48,6 +51,8 @@ def build(raw: Mapping[str, Any]) -> MemoryBreakdown:
         mmap_threshold_bytes=raw["mmap_threshold_bytes"],
         zero_bytes=raw["zero_bytes"],
         cgroup_reason=group["reason"],
+        malloc_allocated_bytes=says.get("allocated_bytes"),
+        malloc_resident_bytes=says.get("resident_bytes"),
     )
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 
-def take() -> dict[str, Any]:
+def take(max_pause: float | None = 1.0) -> dict[str, Any]:
     """{section: what its capture returned, or {"error": code, "reason": text}} of this process.
 
     Sections: heap, gc, gil, python, process, memory; and `own_blocks`, None here (see native/raw.pxi).
+    max_pause -- seconds for which each of heap, gc and memory may keep the process waiting; beyond it they are partial,
+                 and say so; None: no ceiling
     """
     from meminspect import _native
 
-    taken: dict[str, Any] = _native.raw_take()
+    taken: dict[str, Any] = _native.raw_take(max_pause=max_pause)
     return taken

@@ -38,11 +38,14 @@ SECTIONS = {
 }
 
 
-def report() -> Report:
-    """The report of this process, taken now. See build() for what each part comes from."""
+def report(*, max_pause: float | None = 1.0) -> Report:
+    """The report of this process, taken now. See build() for what each part comes from.
+
+    max_pause -- seconds for which each of its parts may keep the process waiting: see heap_map(), gc_state(), memory()
+    """
     from .raw import take
 
-    return build(take(), {"pid": os.getpid()})
+    return build(take(max_pause), {"pid": os.getpid()})
 
 
 def build(raw: Raw, context: Raw | None = None) -> Report:

@@ -6,7 +6,7 @@ nothing else, since it is on the path for a moment.
 """
 
 
-def _take_orders() -> tuple[int, int, int, str, str]:
+def _take_orders() -> tuple[int, int, float, int, str, str]:
     import os
     import sys
 
@@ -19,8 +19,8 @@ def _take_orders() -> tuple[int, int, int, str, str]:
     sys.path.remove(os.path.dirname(__file__))
     sys.path_importer_cache.pop(os.path.dirname(__file__), None)
     del sys.modules["sitecustomize"]
-    fd, launcher, _interval, start, function, native = text.split(":", 5)
-    return int(fd), int(launcher), int(start), function, native
+    fd, launcher, _interval, pause_us, start, function, native = text.split(":", 6)
+    return int(fd), int(launcher), int(pause_us) / 1e6, int(start), function, native
 
 
 def _move_away(fd: int) -> int:
@@ -44,7 +44,7 @@ def _hook() -> None:
     import sys
     import time
 
-    launcher_fd, launcher, start, function, native = _take_orders()
+    launcher_fd, launcher, max_pause, start, function, native = _take_orders()
     fd = _move_away(launcher_fd)
     inode = os.fstat(fd).st_ino
     started = os.getpid()
@@ -76,7 +76,7 @@ def _hook() -> None:
             kept.append(module)
             if not had:
                 sys.modules.pop("meminspect._native", None)
-            getattr(module, function)(result_file(), kind, sys.getallocatedblocks() - before, collects)
+            getattr(module, function)(result_file(), kind, sys.getallocatedblocks() - before, collects, max_pause)
         except Exception as error:
             tell(6, str(error).encode("utf-8", "replace"))
         finally:
