@@ -194,15 +194,18 @@ const void *mi_window_at(mi_window *window, uintptr_t address, size_t size) {
     uintptr_t start = address / page * page;
     size_t at = mi_pages_seek(window->pages, &window->hint, address);
     if (at >= window->pages->count || window->pages->runs[at].start > address) return NULL;
-    int sequential = start >= window->start && start - window->start <= window->size + 4 * page;
+    int sequential = start + 4 * page >= window->start && start <= window->start + window->size + 4 * page;
     window->ahead = sequential && window->ahead ? window->ahead * 2 : page;
     if (window->ahead > WINDOW_MOST) window->ahead = WINDOW_MOST;
-    size_t left = window->pages->runs[at].end - start;
-    window->start = start;
+    /* with the page before: who looks at what follows a chunk comes back to the chunk */
+    window->start = window->ahead > page && start > window->pages->runs[at].start ? start - page : start;
+    size_t left = window->pages->runs[at].end - window->start;
     window->size = left < window->ahead ? left : window->ahead;
-    if (!mi_os_read(window->pages->pid, start, window->bytes, window->size)) return window->bytes + (address - start);
-    window->size = page; /* something behind was unmapped since: the page alone */
-    if (left >= page && !mi_os_read(window->pages->pid, start, window->bytes, page))
+    if (!mi_os_read(window->pages->pid, window->start, window->bytes, window->size))
+        return window->bytes + (address - window->start);
+    window->start = start; /* something around it was unmapped since: the page alone */
+    window->size = page;
+    if (!mi_os_read(window->pages->pid, start, window->bytes, page))
         return window->bytes + (address - start);
     window->size = 0;
     return NULL;

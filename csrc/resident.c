@@ -39,26 +39,26 @@ static int read_proc(pid_t pid, const char *file, char *text, size_t size) {
     return mi_os_slurp(path, text, size, &error) > 0;
 }
 
-/* Rss as smaps_rollup counts it, page by page; VmRSS where the kernel has no such file, which may lag behind. */
-static int64_t read_rss(pid_t pid) {
+/* Rss as smaps_rollup counts it, page by page, and its kin; VmRSS where the kernel has no such file, which may lag behind.
+ * The kernel walks all page tables for it: it is read no oftener than is needed. */
+static int64_t read_rss(pid_t pid, mi_memory *out) {
     char text[4096];
-    if (read_proc(pid, "smaps_rollup", text, sizeof text)) return kernel_figure(text, "Rss:");
-    return read_proc(pid, "status", text, sizeof text) ? kernel_figure(text, "VmRSS:") : MI_UNKNOWN;
+    out->pss_bytes = out->uss_bytes = out->swap_bytes = MI_UNKNOWN;
+    if (!read_proc(pid, "smaps_rollup", text, sizeof text))
+        return read_proc(pid, "status", text, sizeof text) ? kernel_figure(text, "VmRSS:") : MI_UNKNOWN;
+    int64_t clean = kernel_figure(text, "Private_Clean:"), dirty = kernel_figure(text, "Private_Dirty:");
+    out->pss_bytes = kernel_figure(text, "Pss:");
+    out->swap_bytes = kernel_figure(text, "Swap:");
+    if (clean >= 0 && dirty >= 0) out->uss_bytes = clean + dirty;
+    return kernel_figure(text, "Rss:");
 }
 
-static void read_figures(pid_t pid, mi_memory *out) {
+static void read_peak(pid_t pid, mi_memory *out) {
     char text[4096];
-    out->pss_bytes = out->uss_bytes = out->swap_bytes = out->peak_rss_bytes = MI_UNKNOWN;
-    if (read_proc(pid, "smaps_rollup", text, sizeof text)) {
-        int64_t clean = kernel_figure(text, "Private_Clean:"), dirty = kernel_figure(text, "Private_Dirty:");
-        out->pss_bytes = kernel_figure(text, "Pss:");
-        out->swap_bytes = kernel_figure(text, "Swap:");
-        if (clean >= 0 && dirty >= 0) out->uss_bytes = clean + dirty;
-    }
-    if (read_proc(pid, "status", text, sizeof text)) {
-        out->peak_rss_bytes = kernel_figure(text, "VmHWM:");
-        if (out->swap_bytes < 0) out->swap_bytes = kernel_figure(text, "VmSwap:");
-    }
+    out->peak_rss_bytes = MI_UNKNOWN;
+    if (!read_proc(pid, "status", text, sizeof text)) return;
+    out->peak_rss_bytes = kernel_figure(text, "VmHWM:");
+    if (out->swap_bytes < 0) out->swap_bytes = kernel_figure(text, "VmSwap:");
 }
 
 /* ---- regions ------------------------------------------------------------------------------------------------------------ */
@@ -289,9 +289,9 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
         mi_memory_say(out, 1, "the threads could not be listed");
     size_t own_count = request->pid ? 0 : mi_os_blocks(own, OWN_BLOCKS_MOST);
     if (!error) {
-        out->rss_before = read_rss(request->pid);
+        out->rss_before = read_rss(request->pid, out);
         error = mi_pages_read(pages, maps);
-        out->rss_after = read_rss(request->pid);
+        out->rss_after = read_rss(request->pid, out);
         mi_hold_is_over(request->hold);
     }
     if (!error) error = claim_all(&survey, request, own, own_count);
@@ -327,6 +327,7 @@ mi_error mi_memory_take(const mi_memory_request *request, mi_memory *out) {
     out->pid = request->pid;
     out->exact = 1;
     out->trim_bytes = out->mmapped_chunks = out->mmapped_bytes = out->mmap_threshold = MI_UNKNOWN;
+    out->pss_bytes = out->uss_bytes = out->swap_bytes = out->peak_rss_bytes = MI_UNKNOWN;
     out->rss_bytes = out->rss_before = out->rss_after = MI_UNKNOWN;
     mi_error error = mi_os_maps(request->pid, &maps);
     if (error) return error;
@@ -336,8 +337,9 @@ mi_error mi_memory_take(const mi_memory_request *request, mi_memory *out) {
         mi_pages_close(&pages);
     } else if (error == MI_E_PERMISSION || error == MI_E_OS || error == MI_E_ABSENT) {
         error = mi_memory_by_smaps(request->pid, out);
+        if (!error) read_rss(request->pid, out);
     }
-    if (!error) read_figures(request->pid, out);
+    if (!error) read_peak(request->pid, out);
     mi_os_maps_free(&maps);
     out->painter.maps = NULL; /* the maps and pages end here; leaves and text go on */
     out->painter.pages = NULL;

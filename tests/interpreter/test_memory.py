@@ -319,6 +319,27 @@ def test_another_malloc_is_named(library: str, name: str) -> None:
         assert_adds_up(memory, kernel_rss(target.pid))
 
 
+def test_jemalloc_tells_its_own_figures() -> None:
+    path = LIBRARIES / "libjemalloc.so.2"
+    if not path.exists():
+        pytest.skip(f"{path} is not installed")
+    code = """
+    import meminspect
+    held = [bytearray(5000) for _ in range(4000)]
+    memory = meminspect.memory()
+    own = memory.tree.find("jemalloc")
+    say(malloc=memory.malloc, leaf=own.bytes, allocated=memory.malloc_allocated_bytes,
+        resident=memory.malloc_resident_bytes)
+    """
+    with running(textwrap.dedent(code), LD_PRELOAD=str(path)) as target:
+        facts = target.next()
+    assert facts["malloc"] == "jemalloc"
+    assert 4000 * 5000 <= facts["allocated"] <= facts["resident"]
+    assert facts["leaf"] == pytest.approx(facts["resident"], rel=0.5)
+    memory = meminspect.memory()
+    assert memory.malloc == "jemalloc" or memory.malloc_allocated_bytes is None
+
+
 @pytest.mark.skipif(FREE_THREADED, reason="free-threaded builds have no pymalloc")
 def test_pymalloc_is_split_by_blocks() -> None:
     """Half a million floats of 24 bytes; the half of them that is freed is free blocks now, and no live ones."""
