@@ -100,8 +100,8 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
 
     `ask_malloc` lets another malloc tell its own figures where it can; it takes its locks, so no thread that answers a
     signal may ask for it.
-    The GIL is held, so that the process stands still. After `max_pause` seconds (None: no ceiling) it is given back, and
-    the rest is read while the process goes on, which makes the result inexact. Another process goes on anyway.
+    The GIL is held, so that the process stands still. After `max_pause` seconds (None: no ceiling) it is given back,
+    and the rest is read while the process goes on, which makes the result inexact. Another process goes on anyway.
     """
     cdef mi_memory_request request
     cdef mi_memory memory

@@ -19,8 +19,8 @@ def gc_state(pid: int | None = None, *, max_pause: float | None = 1.0) -> GcStat
 
     Objects are counted along the collector's own lists, so what this call itself creates may be among them; no callback
     of the collector runs. For another process, which goes on meanwhile, a list that keeps changing leaves its counts
-    None and says so in `reason`. So does a list that is not counted to its end when the GIL has been held for `max_pause`
-    seconds (None: no ceiling).
+    None and says so in `reason`. So does a list that is not counted to its end when the GIL has been held for
+    `max_pause` seconds (None: no ceiling).
 
     Raises NativeError when no layout could be verified, or the process cannot be read or runs another build.
     """

@@ -76,8 +76,8 @@ def heap_map(*, max_pause: float | None = 1.0) -> HeapMap:
     Read from CPython's own structures (`struct arena_object`, `struct pool_header` of Objects/obmalloc.c; in
     free-threaded builds mimalloc's segments and pages) while the GIL is held, for every interpreter of the process;
     `cross_check` holds the calling interpreter's against CPython's statistics of the same moment. An interpreter that
-    could not be held still is in `omitted`, and then `exact` is False. The process waits for `max_pause` seconds at most
-    (None: no ceiling): what is not walked by then is left out, and `reason` says how much.
+    could not be held still is in `omitted`, and then `exact` is False. The process waits for `max_pause` seconds at
+    most (None: no ceiling): what is not walked by then is left out, and `reason` says how much.
 
     Raises NativeError (code "layout") when this interpreter's structures could not be verified.
     """
