@@ -29,7 +29,7 @@ int mi_chunk_at(const mi_target *target, uintptr_t block, size_t at_least, size_
         int counted = (before + *size) % page == 0;
         if (!counted && (before + *size + CHUNK_HEADER) % page) return 0;
         if ((block - CHUNK_HEADER - before) % page) return 0;
-        *usable = counted ? *size - CHUNK_HEADER : *size;
+        *usable = counted ? *size - CHUNK_HEADER : *size - sizeof(uintptr_t);
         return *usable >= at_least;
     }
     *usable = *size - sizeof(uintptr_t); /* the next chunk's prev_size is lent to this one */
