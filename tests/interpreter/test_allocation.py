@@ -41,12 +41,13 @@ def test_the_edge_at_512_bytes() -> None:
 @plain
 @glibc
 def test_the_mmap_threshold_is_met_in_a_child() -> None:
-    found = probe_allocations(range(130_000, 132_000, 100))
+    """The threshold is 128 KiB; a heap that was trimmed may still have room for up to a page more."""
+    found = probe_allocations(range(130_000, 137_000, 100))
     paths = [item.path for item in found if item.function == "PyObject_Malloc"]
     edge = paths.index("glibc mmapped")
     assert set(paths[:edge]) == {"glibc heap"}
     assert set(paths[edge:]) == {"glibc mmapped"}
-    assert 131_000 <= 130_000 + edge * 100 <= 131_200
+    assert 131_000 <= 130_000 + edge * 100 <= 131_200 + os.sysconf("SC_PAGESIZE")
 
 
 THRESHOLD_AFTER = """

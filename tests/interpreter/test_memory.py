@@ -193,6 +193,7 @@ def test_stacks_of_native_python_and_ended_threads() -> None:
     gate.wait()
     for thread in ended: thread.join()
     live = threading.Thread(target=sleeping.wait); live.start()
+    while len(os.listdir("/proc/self/task")) > 3: time.sleep(0.01)  # join() returns before the kernel's thread is gone
     say(tids=sorted(int(t) for t in os.listdir("/proc/self/task")))
     os._exit(0)
     """

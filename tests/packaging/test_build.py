@@ -58,7 +58,8 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel made from the unpacked sdist, as pip does it. A stale module of an earlier build must stay out."""
     folder = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # as old as 3.11.2 it is not known
+        archive.extractall(folder, **safely)
     [tree] = folder.iterdir()
     from setuptools import Distribution
 
