@@ -218,6 +218,7 @@ def test_wait_is_longer_than_the_interval_when_another_thread_computes() -> None
 def test_sleeping_and_waiting_can_be_interrupted() -> None:
     code = """
     import os, signal, sys, threading, meminspect
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore it
     meminspect.gil.counters()
     for call in (meminspect.gil.rate, meminspect.gil.wait):
         main = threading.main_thread().ident
