@@ -64,7 +64,9 @@ def test_blocks_are_counted_as_the_process_counts_them(run: RUN) -> None:
     if before is None or not before.allocator.startswith("pymalloc"):
         pytest.skip("the heap of this build is not read from outside")
     used = sum(item.used for item in before.size_classes)
-    assert abs(used - theirs) < 500  # what evaluating a line takes and gives back
+    # What evaluating a line takes and gives back; and theirs counts blocks over 512 bytes too, which are more where a
+    # debug allocator pads each (Objects/obmalloc.c: raw_allocated_blocks).
+    assert abs(used - theirs) < (1000 if before.padding_bytes else 500)
     program.say("len(globals().setdefault('kept', [bytes(400) for _ in range(20000)]))")
     assert program.line() == "20000"
     after = take(program.pid).pymalloc
