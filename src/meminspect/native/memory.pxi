@@ -115,7 +115,7 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
     memset(&mimalloc, 0, sizeof(mimalloc))
     request.pid = 0 if pid == getpid() else pid
     request.plain_pagemap = plain_pagemap
-    no_python = None
+    no_python = mimalloc_reason = None
     try:
         check(mi_python_memory_prepare(&python, the_layout(), request.pid))
         python.held = not MI_FREE_THREADED
@@ -123,6 +123,7 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
         mimalloc.layout = the_layout()
         mimalloc.pid = request.pid
         mi_memory_request_add(&request, mi_mimalloc_memory_claim, &mimalloc, "mimalloc's heaps")
+        mimalloc_reason = mimalloc_unread(request.pid)
     except NativeError as failure:
         no_python = f"CPython's own heaps: {failure}"
     if request.pid == 0 and not MI_FREE_THREADED:
@@ -152,8 +153,9 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
             "mmap_threshold_bytes": figure_or_none(memory.mmap_threshold),
             "malloc_says": jemalloc_says(&memory) if ask_malloc and request.pid == 0 else None,
             "malloc": memory.malloc_name.decode("utf-8", "replace"),
-            "exact": bool(memory.exact) and no_python is None,
-            "reason": "; ".join(filter(None, (no_python, memory.reason.decode("utf-8", "replace")))) or None,
+            "exact": bool(memory.exact) and no_python is None and mimalloc_reason is None,
+            "reason": "; ".join(filter(None, (no_python, memory.reason.decode("utf-8", "replace"),
+                                              mimalloc_reason))) or None,
             "pause_s": memory.pause_ns * 1e-9,
             "thread_names": names_by_native_id(&python) if request.pid == 0 else {},
             "cgroup": cgroup_capture(request.pid),
@@ -170,6 +172,14 @@ cdef object jemalloc_says(const mi_memory *memory):
     if memory.malloc_name != b"jemalloc" or mi_jemalloc_read(&figures) != MI_OK:
         return None
     return {"allocated_bytes": figures.allocated_bytes, "resident_bytes": figures.resident_bytes}
+
+
+cdef object mimalloc_unread(pid_t pid):
+    """Builds with a GIL can be told to use mimalloc (PYTHONMALLOC), whose segments only free-threaded builds show."""
+    if pid or MI_FREE_THREADED or not allocator_capture()["allocator"].startswith("mimalloc"):
+        return None
+    return ("objects are allocated by mimalloc, which is read in free-threaded builds alone: its memory is without a name "
+            "or among the buffers of libraries")
 
 
 cdef dict names_by_native_id(const mi_python_memory *python):

@@ -96,6 +96,8 @@ def build(raw: Mapping[str, Any]) -> HeapMap:
     classes = size_classes(raw, raw["classes"])
     omitted = tuple(OmittedInterpreter(interpreter, reason) for interpreter, reason in raw["omitted"])
     reasons = [*raw["reasons"], *(f"interpreter {item.interpreter} was left out: {item.reason}" for item in omitted)]
+    if raw["allocator"].startswith("mimalloc"):
+        reasons.append("objects are allocated by mimalloc, whose heaps are walked in free-threaded builds alone")
     return HeapMap(
         allocator=raw["allocator"],
         exact=not reasons,
