@@ -157,7 +157,7 @@ def test_a_mixed_heap_grown_freed_and_trimmed() -> None:
                 assert 0 <= arena.size_bytes - chunks <= 8 * KIB  # heap_info, malloc_state, fences
             if stage == "freed":
                 predicted, before = memory.trim_would_return_bytes or 0, rss
-                assert predicted > MIB
+                assert predicted > MIB or FREE_THREADED  # whose objects are mimalloc's
             if stage == "trimmed":
                 assert before - rss == pytest.approx(predicted, abs=256 * KIB)
                 assert (memory.trim_would_return_bytes or 0) < 256 * KIB
@@ -290,7 +290,8 @@ def test_a_main_arena_that_is_not_contiguous() -> None:
     libc.sbrk.restype = ctypes.c_void_p
     brk = libc.sbrk(ctypes.c_long(0))
     libc.mmap((brk + 4095) & -4096, 4096, 0, 50, -1, 0)
-    held = [ctypes.create_string_buffer(100_000) for _ in range(100)]
+    libc.malloc.restype = ctypes.c_void_p
+    held = [libc.memset(ctypes.c_void_p(libc.malloc(100_000)), 1, 100_000) for _ in range(100)]
     say(held=len(held))
     """
     with running(code) as target:
@@ -309,7 +310,12 @@ def test_another_malloc_is_named(library: str, name: str) -> None:
     path = LIBRARIES / library
     if not path.exists():
         pytest.skip(f"{path} is not installed")
-    with running("held = [bytearray(5000) for _ in range(4000)]; say()", LD_PRELOAD=str(path)) as target:
+    code = """
+    libc.malloc.restype = ctypes.c_void_p
+    held = [libc.memset(ctypes.c_void_p(libc.malloc(5000)), 1, 5000) for _ in range(4000)]
+    say()
+    """
+    with running(code, LD_PRELOAD=str(path)) as target:
         target.next()
         memory = meminspect.memory(target.pid)
         assert memory.malloc == name
@@ -326,7 +332,8 @@ def test_jemalloc_tells_its_own_figures() -> None:
         pytest.skip(f"{path} is not installed")
     code = """
     import meminspect
-    held = [bytearray(5000) for _ in range(4000)]
+    libc.malloc.restype = ctypes.c_void_p
+    held = [libc.memset(ctypes.c_void_p(libc.malloc(5000)), 1, 5000) for _ in range(4000)]
     memory = meminspect.memory()
     own = memory.tree.find("jemalloc")
     say(malloc=memory.malloc, leaf=own.bytes, allocated=memory.malloc_allocated_bytes,
