@@ -163,7 +163,7 @@ def test_under_each_allocator(setting: str) -> None:
     )
     allocator, exact, arenas, padding, check = json.loads(run(code, PYTHONMALLOC=setting))
     assert allocator == setting
-    assert exact
+    assert exact is (setting != "mimalloc")  # its heaps are not walked here: nothing is known of them
     assert padding == (24 if setting.endswith("debug") else 0)
     if setting.startswith("pymalloc"):
         assert arenas > 0
