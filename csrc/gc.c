@@ -11,7 +11,11 @@
  * collector and inside a collection only. */
 #define HEAD_MASK (~(uintptr_t)3)
 
-enum { CACHED_PAGES = 2048, TRIES = 3, HEADS_A_LOOK = 1024 /* at the clock */ };
+/* All that the flags leave: a packed struct before it (3.13's tracemalloc state, #pragma pack(4)) can put the interpreter
+ * in _PyRuntime, and with it the lists' heads, where no pointer would lie by itself. */
+enum { HEAD_ALIGNMENT = 4 };
+
+enum { CACHED_PAGES = 2048, READ_MOST = 32, TRIES = 3, HEADS_A_LOOK = 1024 /* at the clock */ };
 /* No list is longer: 2^40 heads would fill 16 TiB. */
 #define LONGEST ((uint64_t)1 << 40)
 
@@ -24,6 +28,7 @@ typedef struct reader {
     unsigned char *pages;
     uintptr_t *tags; /* which page lies in each slot, 0 for none */
     size_t page_size;
+    unsigned char across[READ_MOST]; /* what lies on two pages */
 } reader;
 
 static mi_error reader_open(reader *reader, const mi_target *target) {
@@ -45,7 +50,7 @@ static void reader_close(reader *reader) {
     mi_os_free(reader->tags, CACHED_PAGES * sizeof *reader->tags);
 }
 
-/* `size` is less than a page and the range crosses none: heads are aligned. */
+/* `size` is no more than READ_MOST. The bytes stand until the next call. */
 static mi_error reader_at(reader *reader, uintptr_t address, size_t size, const unsigned char **bytes) {
     if (reader->target->kind == MI_TARGET_SELF) {
         const mi_mapping *mapping = reader->mapping;
@@ -58,7 +63,11 @@ static mi_error reader_at(reader *reader, uintptr_t address, size_t size, const 
         return MI_OK;
     }
     uintptr_t page = address - address % reader->page_size;
-    if (address - page + size > reader->page_size) return MI_E_TORN;
+    if (address - page + size > reader->page_size) { /* a list's head that no pointer's alignment keeps in one page */
+        if (size > READ_MOST) return MI_E_LIMIT;
+        *bytes = reader->across;
+        return mi_target_read(reader->target, address, reader->across, size);
+    }
     size_t slot = page / reader->page_size % CACHED_PAGES;
     unsigned char *copy = reader->pages + slot * reader->page_size;
     if (reader->tags[slot] != page || !page) {
@@ -73,7 +82,7 @@ static mi_error reader_at(reader *reader, uintptr_t address, size_t size, const 
 
 static mi_error head_at(reader *reader, const mi_layout *layout, uintptr_t head, uintptr_t *next, uintptr_t *prev) {
     const unsigned char *bytes;
-    if (head % sizeof(uintptr_t)) return MI_E_TORN;
+    if (head % HEAD_ALIGNMENT) return MI_E_TORN;
     mi_error error = reader_at(reader, head, (size_t)layout->gc_head_size, &bytes);
     if (error) return error;
     memcpy(next, bytes + layout->gc_next, sizeof *next);
