@@ -25,9 +25,12 @@ HEADERS = """\
 #define Py_BUILD_CORE 1
 #include <Python.h>
 #include <stddef.h>
+#include "internal/pycore_code.h"
+#include "internal/pycore_dict.h"
 #include "internal/pycore_frame.h"
 #include "internal/pycore_gc.h"
 #include "internal/pycore_interp.h"
+#include "internal/pycore_moduleobject.h"
 #include "internal/pycore_object.h"
 #include "internal/pycore_runtime.h"
 #if PY_VERSION_HEX >= 0x030C0000
@@ -42,6 +45,11 @@ HEADERS = """\
 #else
 #define MI_ENCODED_LISTS 0
 #endif
+#endif
+#ifdef Py_TPFLAGS_MANAGED_WEAKREF
+#define MI_TYPE_PREHEADER_FLAGS (Py_TPFLAGS_MANAGED_DICT | Py_TPFLAGS_MANAGED_WEAKREF)
+#else
+#define MI_TYPE_PREHEADER_FLAGS Py_TPFLAGS_MANAGED_DICT
 #endif
 #if PY_VERSION_HEX >= 0x030E0000 && (PY_VERSION_HEX < 0x030E0500 || defined(Py_GIL_DISABLED))
 #define MI_GC_GENERATIONS offsetof(struct _gc_runtime_state, young)

@@ -1,0 +1,55 @@
+/* owners.h - which buffers an object owns: the memory that is no object itself but belongs to one.
+ *
+ * For most kinds it is a word at a known place that points to a block; the rest (dicts, sets, strings, code, types) have
+ * a rule of their own. What is found is passed to `claim`, which decides whether it is a block in use at all. */
+#ifndef MI_OWNERS_H
+#define MI_OWNERS_H
+
+#include "types.h"
+
+typedef enum mi_owner {
+    MI_OWNER_LIST_ITEMS,
+    MI_OWNER_DICT_KEYS,
+    MI_OWNER_SHARED_KEYS,
+    MI_OWNER_DICT_VALUES,
+    MI_OWNER_SET_TABLE,
+    MI_OWNER_BYTEARRAY,
+    MI_OWNER_ARRAY,
+    MI_OWNER_STR_UTF8,
+    MI_OWNER_STR_DATA,
+    MI_OWNER_CODE,
+    MI_OWNER_TYPE,
+    MI_OWNER_MODULE_STATE,
+    MI_OWNER_ODICT_NODES,
+    MI_OWNER_STRUCT,
+    MI_OWNER_IO_BUFFER,
+    MI_OWNER_CAPSULE,
+    MI_OWNER_DECIMAL,
+    MI_OWNER_CTYPES,
+    MI_OWNER_ITERTOOLS,
+    MI_OWNER_METHODCALLER,
+    MI_OWNER_NUMPY,
+    MI_OWNER_INTERPRETER,
+    MI_OWNERS
+} mi_owner;
+
+/* "list: items", ... */
+const char *mi_owner_name(mi_owner owner);
+
+struct mi_claims;
+/* A block said to be at `address`, of at least `size` bytes (0: not known); true when it is a live block of the heap. */
+typedef int (*mi_claim)(struct mi_claims *claims, uintptr_t address, mi_owner owner, size_t size);
+
+/* Claims what the object at `object` owns; its basicsize bytes are readable where `at` points. `heap_word` copies a word
+ * from a block of the heap, false when the address is in none. */
+typedef struct mi_owner_context {
+    const mi_layout *layout;
+    const mi_types *types;
+    struct mi_claims *claims;
+    mi_claim claim;
+    int (*heap_word)(struct mi_claims *claims, uintptr_t address, uintptr_t *word);
+} mi_owner_context;
+
+void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object);
+
+#endif

@@ -1,0 +1,76 @@
+/* types.h - the types of a process, as a table that a word of memory can be looked up in.
+ *
+ * A census asks of every block whether one of its words is the address of a type. Only addresses that were enumerated
+ * from `object` through its subclasses are in the table, so no word of a block is ever followed to find out. For each
+ * type it holds what recognising an object needs: sizes, what lies before the object, and its kind, which decides which
+ * buffers it owns (owners.h). */
+#ifndef MI_TYPES_H
+#define MI_TYPES_H
+
+#include "layout.h"
+#include "target.h"
+
+/* How an object keeps memory outside itself; subclasses are of the kind of their base. */
+typedef enum mi_kind {
+    MI_KIND_PLAIN, /* owns nothing that is not an object */
+    MI_KIND_LIST,
+    MI_KIND_DICT,
+    MI_KIND_ODICT,
+    MI_KIND_SET,
+    MI_KIND_STR,
+    MI_KIND_INT,
+    MI_KIND_TYPE,
+    MI_KIND_CODE,
+    MI_KIND_FUNCTION,
+    MI_KIND_MODULE,
+    MI_KIND_BYTEARRAY,
+    MI_KIND_ARRAY,
+    MI_KIND_STRUCT,
+    MI_KIND_STRINGIO,
+    MI_KIND_BUFFERED,
+    MI_KIND_CAPSULE,
+    MI_KIND_DECIMAL,
+    MI_KIND_CDATA,
+    MI_KIND_COMBINATIONS,
+    MI_KIND_PERMUTATIONS,
+    MI_KIND_METHODCALLER,
+    MI_KIND_ARRAY_METHOD,
+    MI_KIND_UFUNC,
+    MI_KINDS
+} mi_kind;
+
+typedef struct mi_type {
+    uintptr_t address;
+    uint64_t flags;
+    uint32_t basicsize; /* the smallest an object of it can be */
+    uint32_t itemsize;
+    uint16_t preheader; /* bytes before the object: GC head, managed dict and weak references */
+    uint16_t kind;
+} mi_type;
+
+typedef struct mi_types {
+    mi_type *items;
+    size_t count, room;
+    uint32_t *index; /* open addressing; item + 1 */
+    unsigned index_bits;
+    uint64_t filter[1024]; /* one bit per 16 bits of hash: most words are no type, and end here */
+} mi_types;
+
+/* Reads the types at `addresses`, which the caller keeps alive. */
+mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout *layout, const uintptr_t *addresses,
+                       size_t count);
+void mi_types_free(mi_types *types);
+
+static inline uint64_t mi_types_hash(uintptr_t address) { return (uint64_t)address * 0x9E3779B97F4A7C15u; }
+
+/* The index of the type at `word`, or -1. */
+static inline int mi_types_find(const mi_types *types, uintptr_t word) {
+    uint64_t hash = mi_types_hash(word), bit = hash >> 48;
+    if (!(types->filter[bit >> 6] >> (bit & 63) & 1)) return -1;
+    size_t mask = ((size_t)1 << types->index_bits) - 1, at = (size_t)(hash >> (64 - types->index_bits));
+    for (uint32_t item; (item = types->index[at]); at = (at + 1) & mask)
+        if (types->items[item - 1].address == word) return (int)item - 1;
+    return -1;
+}
+
+#endif
