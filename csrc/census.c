@@ -94,7 +94,7 @@ static int type_at(claims *mine, uintptr_t block, uint32_t room, unsigned slot) 
     if (known->preheader != before || known->basicsize > room - before) return -1;
     int64_t count;
     memcpy(&count, (const void *)(object + (uintptr_t)all->layout->object_refcount), sizeof count);
-    if (all->layout->refcount_bits == 32) count = (int64_t)(uint32_t)count;
+    if (all->layout->object_refcount_size == 4) count = (int64_t)(uint32_t)count; /* flags lie behind it */
     return count > 0 && count <= 0xffffffffll ? type : -1;
 }
 
@@ -188,6 +188,35 @@ static void claim_rest(claims *mine) {
     for (unsigned at = 0; at < RING; at++) {
         if (mine->ring[at].address) claim_now(mine, mine->ring[at].address, mine->ring[at].owner, mine->ring[at].size);
         mine->ring[at].address = 0;
+    }
+}
+
+/* A word whose meaning is not known: never takes what types as an object. */
+static void claim_word(claims *mine, uintptr_t word, mi_owner owner) {
+    size_t span;
+    uint32_t class, size;
+    if (word % UNIT || span_find(mine->all, word) < 0) return;
+    size = block_at(mine, word - mine->all->padding, &span, &class);
+    if (size && classify(mine, word - mine->all->padding, size) < 0) claim_now(mine, word, owner, 0);
+}
+
+static void claim_roots(claims *mine, const mi_target *target, const mi_census_roots *roots) {
+    if (!mi_os_maps_covers(&target->maps, roots->address, roots->size)) return;
+    for (size_t at = 0; at + sizeof(uintptr_t) <= roots->size; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        memcpy(&word, (const void *)(roots->address + at), sizeof word);
+        claim_word(mine, word, MI_OWNER_INTERPRETER);
+    }
+}
+
+/* Types are larger than a block can be: what they own is claimed from the table, not from the walk. */
+static void claim_types(claims *mine, const mi_target *target) {
+    const shared *all = mine->all;
+    for (size_t i = 0; i < all->types->count; i++) {
+        static const mi_type as_type = {.kind = MI_KIND_TYPE};
+        uintptr_t type = all->types->items[i].address;
+        if (mi_os_maps_covers(&target->maps, type, (size_t)all->layout->heap_type_size))
+            mi_owner_claim(&mine->context, &as_type, type);
     }
 }
 
@@ -346,7 +375,7 @@ static void rest(mi_census *census) {
 }
 
 mi_error mi_census_take(const mi_target *target, const mi_layout *layout, const mi_heap *heap, const mi_types *types,
-                        uint32_t padding, int threads, const uintptr_t *roots, size_t root_count, mi_census *census) {
+                        uint32_t padding, int threads, const mi_census_roots *roots, size_t root_count, mi_census *census) {
     shared all;
     claims *workers[MI_CENSUS_MAX_THREADS] = {NULL};
     pthread_t started[MI_CENSUS_MAX_THREADS];
@@ -367,7 +396,8 @@ mi_error mi_census_take(const mi_target *target, const mi_layout *layout, const 
     }
     if (!error) {
         uint64_t begun = mi_os_now_ns();
-        for (size_t i = 0; i < root_count; i++) claim_now(workers[0], roots[i], MI_OWNER_INTERPRETER, 0);
+        for (size_t i = 0; i < root_count; i++) claim_roots(workers[0], target, &roots[i]);
+        claim_types(workers[0], target);
         for (int i = 1; i < threads; i++) running[i] = !pthread_create(&started[i], NULL, walk, workers[i]);
         walk(workers[0]);
         for (int i = 1; i < threads; i++)

@@ -32,10 +32,17 @@ typedef struct mi_census {
     int threads;
 } mi_census;
 
+/* Memory outside the heap whose words may point into it: an interpreter's own structure. What a word points to is claimed
+ * only where it is a block in use that no type explains. */
+typedef struct mi_census_roots {
+    uintptr_t address;
+    size_t size;
+} mi_census_roots;
+
 /* Walks the arenas of `heap` (with its pools: MI_WALK_POOLS), all of them held still and proven mapped by the target.
  * `padding` is what a debug allocator puts before a block, 0 without. `threads` 0: as many as help. */
 mi_error mi_census_take(const mi_target *target, const mi_layout *layout, const mi_heap *heap, const mi_types *types,
-                        uint32_t padding, int threads, const uintptr_t *roots, size_t root_count, mi_census *census);
+                        uint32_t padding, int threads, const mi_census_roots *roots, size_t root_count, mi_census *census);
 void mi_census_free(mi_census *census);
 
 #endif

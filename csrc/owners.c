@@ -179,7 +179,10 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_PLAIN:
     case MI_KIND_INT: break;
     case MI_KIND_LIST: claim_list(context, object); break;
-    case MI_KIND_ODICT: claim_odict(context, object); /* fall through: it is a dict as well */
+    case MI_KIND_ODICT:
+        claim_odict(context, object);
+        claim_dict(context, object);
+        break;
     case MI_KIND_DICT: claim_dict(context, object); break;
     case MI_KIND_SET: claim_set(context, object); break;
     case MI_KIND_STR: claim_str(context, object); break;

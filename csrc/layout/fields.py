@@ -226,6 +226,7 @@ FIELDS = [
     Field("type_preheader_flags", "MI_TYPE_PREHEADER_FLAGS", "flags of types whose instances have a pre-header"),
     Field("type_managed_dict", "Py_TPFLAGS_MANAGED_DICT", "flag: instances have a managed dict"),
     Field("type_doc", offset("PyTypeObject", "tp_doc"), "const char *"),
+    Field("heap_type_size", "sizeof(PyHeapTypeObject)", "bytes"),
     Field("heap_type_name", offset("PyHeapTypeObject", "_ht_tpname"), "char *"),
     Field("heap_type_cached_keys", offset("PyHeapTypeObject", "ht_cached_keys"), "struct _dictkeysobject *"),
     Field("managed_values", "0", "where the pre-header names an instance's values, from the object on", until=(3, 13),

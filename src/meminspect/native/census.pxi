@@ -1,0 +1,141 @@
+# What is in every block: csrc/census.h. The raw format is documented in probes/census.py.
+
+cdef extern from "types.h":
+    ctypedef struct mi_type:
+        uintptr_t address
+        uint32_t basicsize, itemsize
+        uint16_t kind
+    ctypedef struct mi_types:
+        mi_type *items
+        size_t count
+    mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout *layout,
+                           const uintptr_t *addresses, size_t count)
+    void mi_types_free(mi_types *types)
+
+cdef extern from "owners.h":
+    ctypedef enum mi_owner:
+        pass
+    enum: MI_OWNERS
+    const char *mi_owner_name(mi_owner owner)
+
+cdef extern from "census.h":
+    ctypedef struct mi_census_row:
+        uint64_t[64] blocks
+    ctypedef struct mi_census_roots:
+        uintptr_t address
+        size_t size
+    ctypedef struct mi_census:
+        mi_census_row *objects
+        size_t types
+        mi_census_row *buffers
+        mi_census_row unknown, live
+        uint64_t claims_outside, claims_misplaced, claims_free, claims_small, claims_again
+        uint64_t looked_like_objects, bitmap_bytes, table_bytes, walk_ns
+        int threads
+    mi_error mi_census_take(const mi_target *target, const mi_layout *layout, const mi_heap *heap,
+                            const mi_types *types, uint32_t padding, int threads, const mi_census_roots *roots,
+                            size_t root_count, mi_census *census)
+    void mi_census_free(mi_census *census)
+
+
+cdef list all_types():
+    """Every type that `object` leads to by its subclasses; type.__subclasses__ is C and asks no metaclass."""
+    found, todo = {}, [object]
+    while todo:
+        item = todo.pop()
+        if id(item) in found:
+            continue
+        found[id(item)] = item
+        todo.extend(type.__subclasses__(item))
+    return list(found.values())
+
+
+type_module, type_qualname = type.__dict__["__module__"].__get__, type.__dict__["__qualname__"].__get__
+
+
+cdef object plain_text(object text):
+    """A bounded copy of a str, None of anything else (a class body may have put any object there)."""
+    return str.encode(text[:256], "utf-8", "surrogatepass") if type(text) is str else None
+
+
+cdef tuple type_text(object item):
+    """(module, qualified name) of a type: `type`'s own getters, which read its structure and dict and call nothing."""
+    try:
+        module = plain_text(type_module(item))
+    except AttributeError:
+        module = None
+    return module, plain_text(type_qualname(item))
+
+
+cdef bytes row_bytes(const mi_census_row *row, const mi_layout *layout):
+    return (<char *>row.blocks)[:layout.size_classes * sizeof(uint64_t)]
+
+
+cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi_census *census):
+    cdef size_t i
+    cdef int owner
+    return {
+        "alignment": layout.alignment, "size_class_count": layout.size_classes, 
+        "types": [(*type_text(<object><PyObject *>types.items[i].address), row_bytes(&census.objects[i], layout))
+                  for i in range(types.count)],
+        "buffers": [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
+                    for owner in range(MI_OWNERS)],
+        "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
+        "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
+                   "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
+        "looked_like_objects": census.looked_like_objects,
+        "bitmap_bytes": census.bitmap_bytes, "table_bytes": census.table_bytes,
+        "walk_s": census.walk_ns * 1e-9, "threads": census.threads,
+    
+    }
+
+
+cdef bytes addresses_of(list held):
+    return b"".join([id(item).to_bytes(8, "little") for item in held])
+
+
+def census_capture(int threads=0):
+    """Every live block of this process' pymalloc heaps as an object of a type, an owner's buffer, or unknown."""
+    cdef const mi_layout *layout = the_layout()
+    cdef _Target guard = _Target()
+    cdef mi_runtime runtime
+    cdef mi_arena_table table
+    cdef mi_allocator allocator
+    cdef mi_interpreter interpreter
+    cdef mi_heap_walk walk
+    cdef mi_types types
+    cdef mi_census census
+    cdef mi_census_roots roots
+    cdef mi_error error
+    cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
+    cdef bint hidden = False
+    cdef bytes addresses
+    cdef size_t i
+    cdef uint64_t begun = mi_os_now_ns()
+    held = all_types()
+    addresses = addresses_of(held)
+    guard.open(MI_TARGET_SELF, 0)
+    check(mi_runtime_open(&runtime, &guard.target, layout))
+    own_table(&guard.target, layout, &table, &hidden)
+    check(mi_allocator_look(&guard.target, layout, &table, &allocator))
+    raw_allocator = allocator_to_raw(guard, &allocator)
+    check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
+    cdef uint32_t padding = 16 if raw_allocator["padding_bytes"] else 0
+    roots.address, roots.size = self, layout.interpreter_size
+    check(mi_target_refresh(&guard.target))
+    own_table(&guard.target, layout, &table, &hidden)
+    # Nothing is allocated from pymalloc from here to the end of the walk.
+    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, MI_WALK_POOLS, &walk)
+    if error == MI_OK:
+        error = mi_census_take(&guard.target, layout, &walk.heap, &types, padding, threads, &roots, 1, &census)
+    try:
+        check(error)
+        raw = census_to_raw(layout, &types, &census)
+        raw["padding_bytes"] = raw_allocator["padding_bytes"]
+        raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
+        return raw
+    finally:
+        mi_heap_walk_free(&walk)
+        mi_types_free(&types)
+        if error == MI_OK:
+            mi_census_free(&census)
