@@ -191,13 +191,27 @@ static void claim_rest(claims *mine) {
     }
 }
 
+/* True when the block is on its pool's free list. */
+static int is_free(const shared *all, uintptr_t block) {
+    uintptr_t pool = block & ~(uintptr_t)all->pool_mask, next;
+    uint32_t end = number_at(pool, all->layout->pool_nextoffset), left = (all->pool_mask + 1) / UNIT;
+    memcpy(&next, (const void *)(pool + (uintptr_t)all->layout->pool_freeblock), sizeof next);
+    while (next && left--) {
+        if (next == block) return 1;
+        if (next - pool >= end || next % UNIT) return 0;
+        memcpy(&next, (const void *)next, sizeof next);
+    }
+    return 0;
+}
+
 /* A word whose meaning is not known: never takes what types as an object. */
 static void claim_word(claims *mine, uintptr_t word, mi_owner owner) {
     size_t span;
     uint32_t class, size;
     if (word % UNIT || span_find(mine->all, word) < 0) return;
     size = block_at(mine, word - mine->all->padding, &span, &class);
-    if (size && classify(mine, word - mine->all->padding, size) < 0) claim_now(mine, word, owner, 0);
+    if (size && classify(mine, word - mine->all->padding, size) < 0 && !is_free(mine->all, word - mine->all->padding))
+        claim_now(mine, word, owner, 0);
 }
 
 static void claim_roots(claims *mine, const mi_target *target, const mi_census_roots *roots) {

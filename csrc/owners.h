@@ -38,7 +38,7 @@ const char *mi_owner_name(mi_owner owner);
 
 struct mi_claims;
 /* A block said to be at `address`, of at least `size` bytes (0: not known); true when it is a live block of the heap. */
-typedef int (*mi_claim)(struct mi_claims *claims, uintptr_t address, mi_owner owner, size_t size);
+typedef int (*mi_owner_take)(struct mi_claims *claims, uintptr_t address, mi_owner owner, size_t size);
 
 /* Claims what the object at `object` owns; its basicsize bytes are readable where `at` points. `heap_word` copies a word
  * from a block of the heap, false when the address is in none. */
@@ -46,7 +46,7 @@ typedef struct mi_owner_context {
     const mi_layout *layout;
     const mi_types *types;
     struct mi_claims *claims;
-    mi_claim claim;
+    mi_owner_take claim;
     int (*heap_word)(struct mi_claims *claims, uintptr_t address, uintptr_t *word);
 } mi_owner_context;
 

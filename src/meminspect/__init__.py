@@ -34,6 +34,7 @@ if not _in_main_interpreter():
 # public name -> the module that defines it
 _PUBLIC = {
     "NativeError": "meminspect._native",
+    "census": "meminspect.probes.census",
     "demo": "meminspect.demos",
     "doctor": "meminspect.probes.doctor",
     "block": "meminspect.probes.allocation",

@@ -50,7 +50,8 @@ cdef list all_types():
     return list(found.values())
 
 
-type_module, type_qualname = type.__dict__["__module__"].__get__, type.__dict__["__qualname__"].__get__
+_type_module = type.__dict__["__module__"].__get__
+_type_qualname = type.__dict__["__qualname__"].__get__
 
 
 cdef object plain_text(object text):
@@ -61,32 +62,33 @@ cdef object plain_text(object text):
 cdef tuple type_text(object item):
     """(module, qualified name) of a type: `type`'s own getters, which read its structure and dict and call nothing."""
     try:
-        module = plain_text(type_module(item))
+        module = plain_text(_type_module(item))
     except AttributeError:
         module = None
-    return module, plain_text(type_qualname(item))
+    return module, plain_text(_type_qualname(item))
 
 
 cdef bytes row_bytes(const mi_census_row *row, const mi_layout *layout):
-    return (<char *>row.blocks)[:layout.size_classes * sizeof(uint64_t)]
+    cdef bytes blocks = (<char *>row.blocks)[:layout.size_classes * sizeof(uint64_t)]
+    return blocks + (0).to_bytes(8, "little") * 3 + (1 if any(blocks) else 0).to_bytes(8, "little")
 
 
 cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi_census *census):
     cdef size_t i
     cdef int owner
     return {
-        "alignment": layout.alignment, "size_class_count": layout.size_classes, 
+        "alignment": layout.alignment, "size_class_count": layout.size_classes,
         "types": [(*type_text(<object><PyObject *>types.items[i].address), row_bytes(&census.objects[i], layout))
                   for i in range(types.count)],
         "buffers": [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
                     for owner in range(MI_OWNERS)],
+        "free_lists": [], "guesses": {}, "large": False, "large_reason": "malloc's heaps are not walked yet",
         "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
         "looked_like_objects": census.looked_like_objects,
         "bitmap_bytes": census.bitmap_bytes, "table_bytes": census.table_bytes,
-        "walk_s": census.walk_ns * 1e-9, "threads": census.threads,
-    
+        "threads": census.threads, "consistent": False, "reasons": [],
     }
 
 
@@ -94,14 +96,18 @@ cdef bytes addresses_of(list held):
     return b"".join([id(item).to_bytes(8, "little") for item in held])
 
 
-def census_capture(int threads=0):
-    """Every live block of this process' pymalloc heaps as an object of a type, an owner's buffer, or unknown."""
+def census_capture(max_pause=1.0, int threads=0):
+    """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
+    probes/census.py for the format.
+
+    max_pause -- seconds for which the GIL may be held (other threads stopped); None: no ceiling
+    threads   -- native threads that walk, 0: as many as help
+    """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
     cdef mi_arena_table table
     cdef mi_allocator allocator
-    cdef mi_interpreter interpreter
     cdef mi_heap_walk walk
     cdef mi_types types
     cdef mi_census census
@@ -109,11 +115,9 @@ def census_capture(int threads=0):
     cdef mi_error error
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
-    cdef bytes addresses
-    cdef size_t i
-    cdef uint64_t begun = mi_os_now_ns()
+    cdef uint64_t begun = mi_os_now_ns(), held_from
     held = all_types()
-    addresses = addresses_of(held)
+    cdef bytes addresses = addresses_of(held)
     guard.open(MI_TARGET_SELF, 0)
     check(mi_runtime_open(&runtime, &guard.target, layout))
     own_table(&guard.target, layout, &table, &hidden)
@@ -124,14 +128,17 @@ def census_capture(int threads=0):
     roots.address, roots.size = self, layout.interpreter_size
     check(mi_target_refresh(&guard.target))
     own_table(&guard.target, layout, &table, &hidden)
+    held_from = mi_os_now_ns()
     # Nothing is allocated from pymalloc from here to the end of the walk.
     error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, MI_WALK_POOLS, &walk)
     if error == MI_OK:
         error = mi_census_take(&guard.target, layout, &walk.heap, &types, padding, threads, &roots, 1, &census)
+    pause = (mi_os_now_ns() - held_from) * 1e-9
     try:
         check(error)
         raw = census_to_raw(layout, &types, &census)
-        raw["padding_bytes"] = raw_allocator["padding_bytes"]
+        raw.update(raw_allocator)
+        raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
     finally:

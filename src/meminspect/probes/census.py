@@ -1,0 +1,180 @@
+"""The census: every live block as an object of a type, an owner's buffer, or unknown.
+
+The raw format, what `_native.census_capture()` returns:
+
+    allocator         -- what serves small blocks: "pymalloc", "pymalloc_debug", "mimalloc", "malloc", ...
+    alignment, size_class_count -- block sizes are multiples of alignment, up to size_class_count of them
+    types             -- [(module or None, qualified name or None, ROW), ...], names as UTF-8
+    buffers           -- [(owner, ROW), ...]
+    free_lists        -- [(name, ROW), ...]
+    unknown, live     -- ROW each
+    guesses           -- {index of the size class, or None of the large path: text}
+    large             -- whether malloc's heaps were walked; large_reason: why not
+    padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
+    reasons           -- texts: why the figures are not exact
+    seconds, pause_s
+
+A ROW is packed 64-bit numbers: blocks of each size class, then large blocks, large bytes, requested bytes, and blocks
+whose requested size is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from struct import unpack
+from typing import Any, NamedTuple
+
+from ..models.census import (
+    BufferRow,
+    Census,
+    Coverage,
+    FreeListRow,
+    PathTotals,
+    SizeClassRow,
+    TypeRow,
+    UnknownGroup,
+)
+
+by_bytes = attrgetter("bytes")
+
+
+class Row(NamedTuple):
+    """csrc/census.h: mi_census_row."""
+
+    small: tuple[int, ...]
+    large_count: int
+    large_bytes: int
+    requested_bytes: int
+    unasked: int
+
+    @property
+    def blocks(self) -> int:
+        return sum(self.small) + self.large_count
+
+
+def census(*, max_pause: float | None = 1.0, threads: int = 0) -> Census:
+    """What is in every live block of this process: counts and bytes by type, by owner of buffers, and what is unknown.
+
+    Objects are recognised by their header: a pointer to a type that `object` leads to by its subclasses, at the place
+    where that type's objects begin in a block, with the reference count of a living object. What objects own (items,
+    keys, tables) is claimed by the owner's structure. Sizes are bytes as allocated. Nothing is called, no Python object
+    is made during the walk, no reference count changes.
+
+    The GIL is held (all threads stopped in free-threaded builds) for `max_pause` seconds at most (None: no ceiling):
+    what was not walked by then is left out, and `exact` and `reason` say so. threads -- native threads to walk with;
+    0: as many as help.
+
+    Raises NativeError (code "layout") when this interpreter's structures could not be verified.
+    """
+    from .. import _native
+
+    return build(_native.census_capture(max_pause=max_pause, threads=threads))
+
+
+def build(raw: Mapping[str, Any]) -> Census:
+    """The model of what `_native.census_capture()` returned; pure."""
+    sizes = [(index + 1) * raw["alignment"] for index in range(raw["size_class_count"])]
+
+    def row(packed: bytes) -> Row:
+        numbers = unpack(f"<{len(sizes) + 4}Q", packed)
+        return Row(numbers[: len(sizes)], *numbers[len(sizes) :])
+
+    def row_bytes(item: Row) -> int:
+        return sum(map(int.__mul__, item.small, sizes)) + item.large_bytes
+
+    type_rows = [(module, name, row(packed)) for module, name, packed in raw["types"]]
+    buffer_rows = [(owner, row(packed)) for owner, packed in raw["buffers"]]
+    free_rows = [(name, row(packed)) for name, packed in raw["free_lists"]]
+    unknown, live = row(raw["unknown"]), row(raw["live"])
+    types = [
+        TypeRow(text(name) or "?", text(module), item.blocks, row_bytes(item), requested(item), *item[1:3])
+        for module, name, item in type_rows
+        if item.blocks
+    ]
+    buffers = [
+        BufferRow(owner, item.blocks, row_bytes(item), requested(item), *item[1:3])
+        for owner, item in buffer_rows
+        if item.blocks
+    ]
+    groups = [
+        UnknownGroup(size, count, count * size, raw["guesses"].get(index))
+        for index, (size, count) in enumerate(zip(sizes, unknown.small, strict=True))
+        if count
+    ]
+    if unknown.large_count:
+        groups.append(UnknownGroup(None, unknown.large_count, unknown.large_bytes, raw["guesses"].get(None)))
+    object_rows = [item for _, _, item in type_rows]
+    owned_rows = [item for _, item in buffer_rows]
+    kept_rows = [item for _, item in free_rows]
+    size_classes = tuple(
+        SizeClassRow(
+            size,
+            live.small[index],
+            live.small[index] * size,
+            *(sum(item.small[index] for item in rows) for rows in (object_rows, owned_rows, kept_rows)),
+            unknown.small[index],
+        )
+        for index, size in enumerate(sizes)
+        if live.small[index]
+    )
+
+    def small(rows: list[Row]) -> tuple[int, int]:
+        return (sum(sum(item.small) for item in rows), sum(row_bytes(item) - item.large_bytes for item in rows))
+
+    def large(rows: list[Row]) -> tuple[int, int]:
+        return sum(item.large_count for item in rows), sum(item.large_bytes for item in rows)
+
+    parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
+    small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
+    large_totals = PathTotals("malloc", *(number for rows in parts for number in large(rows))) if raw["large"] else None
+    known = [item for item in (*types, *buffers) if item.requested_bytes is not None]
+    return Census(
+        types=tuple(sorted(types, key=by_bytes, reverse=True)),
+        buffers=tuple(sorted(buffers, key=by_bytes, reverse=True)),
+        free_lists=tuple(
+            sorted(
+                (FreeListRow(name, item.blocks, row_bytes(item)) for name, item in free_rows if item.blocks),
+                key=by_bytes,
+                reverse=True,
+            )
+        ),
+        unknown=tuple(sorted(groups, key=by_bytes, reverse=True)),
+        size_classes=size_classes,
+        coverage=coverage(small_totals, large_totals),
+        small=small_totals,
+        large=large_totals,
+        large_reason=raw["large_reason"],
+        waste_bytes=sum(item.bytes - (item.requested_bytes or 0) for item in known) if known else None,
+        padding_bytes=raw["padding_bytes"],
+        looked_like_objects=raw["looked_like_objects"],
+        seconds=raw["seconds"],
+        pause_s=raw["pause_s"],
+        consistent=raw["consistent"],
+        threads=raw["threads"],
+        bitmap_bytes=raw["bitmap_bytes"],
+        table_bytes=raw["table_bytes"],
+        exact=not raw["reasons"],
+        reason="; ".join(raw["reasons"]) or None,
+    )
+
+
+def text(name: bytes | None) -> str | None:
+    return None if name is None else name.decode("utf-8", "surrogatepass")
+
+
+def requested(item: Row) -> int | None:
+    """What was asked for, unless it is not known of every block."""
+    return None if item.unasked else item.requested_bytes
+
+
+def coverage(small: PathTotals, large: PathTotals | None) -> Coverage:
+    def named(unknown: int, total: int) -> float:
+        return 1 - unknown / total if total else 1.0
+
+    return Coverage(
+        named(small.unknown, small.count),
+        named(small.unknown_bytes, small.bytes),
+        named(large.unknown, large.count) if large else None,
+        named(large.unknown_bytes, large.bytes) if large else None,
+    )
