@@ -86,8 +86,10 @@ def main() -> None:
             cool_down()
             taken[name].append(measure())
     statistics, headers, bitmap, whole, copy = (median(taken[name]) for name in measures)
-    print(f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
-          f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects")
+    print(
+        f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
+        f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects"
+    )
     print(f"sys._debugmallocstats()      {statistics * 1e3:9.2f} ms")
     print(f"walk of the headers          {headers * 1e3:9.2f} ms   {headers / statistics:6.2f} x _debugmallocstats")
     print(f"heap_map(), models and all   {whole * 1e3:9.2f} ms   {whole / statistics:6.2f} x _debugmallocstats")

@@ -106,7 +106,11 @@ def test_truncated(length: int) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(max_size=2000), st.binary(max_size=2000), st.text("0123456789 =#,*\nTotalbyesrnapc/", max_size=600)))
+@given(
+    st.one_of(
+        st.text(max_size=2000), st.binary(max_size=2000), st.text("0123456789 =#,*\nTotalbyesrnapc/", max_size=600)
+    )
+)
 def test_garbage_raises_nothing_but_value_error(text: str | bytes) -> None:
     try:
         stats = parse(text)
