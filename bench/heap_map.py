@@ -1,11 +1,11 @@
-"""The heap map of a fragmented pymalloc heap against sys._debugmallocstats() and a memcpy of the same bytes, in one run.
+"""The heap map of a fragmented heap against sys._debugmallocstats() and a memcpy of the same bytes, in one run.
 
     python bench/heap_map.py [--mib 1024]
 
-Fills a heap with objects of mixed sizes, frees 60 % of them at random, and measures each in turn, several rounds. Before
-each measurement 64 MiB are copied and a mapping comes and goes, so that all of them begin with cold caches, as a single
-call of them does; else the one that repeats itself without a system call in between wins by its warm TLB. Printed are the
-medians, and their ratios.
+Fills pymalloc with objects of mixed sizes, frees 60 % of them at random, and measures each in turn, several rounds.
+Before each measurement 64 MiB are copied and a mapping comes and goes, so that all of them begin with cold caches, as
+a single call of them does; else the one that repeats itself without a system call in between wins by its warm TLB.
+Printed are the medians, and their ratios.
 """
 
 from __future__ import annotations
@@ -86,8 +86,10 @@ def main() -> None:
             cool_down()
             taken[name].append(measure())
     statistics, headers, bitmap, whole, copy = (median(taken[name]) for name in measures)
-    print(f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
-          f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects")
+    print(
+        f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
+        f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects"
+    )
     print(f"sys._debugmallocstats()      {statistics * 1e3:9.2f} ms")
     print(f"walk of the headers          {headers * 1e3:9.2f} ms   {headers / statistics:6.2f} x _debugmallocstats")
     print(f"heap_map(), models and all   {whole * 1e3:9.2f} ms   {whole / statistics:6.2f} x _debugmallocstats")

@@ -9,7 +9,7 @@
 #include "os.h"
 
 typedef struct mi_hold {
-    uint64_t until_ns;            /* by mi_os_now_ns; 0: nothing is held, or there is no ceiling */
+    uint64_t until_ns;             /* by mi_os_now_ns; 0: nothing is held, or there is no ceiling */
     void (*let_go)(void *context); /* gives the GIL back */
     void *context;
     uint64_t let_go_ns; /* when that was; 0: it is still held */

@@ -205,8 +205,7 @@ const void *mi_window_at(mi_window *window, uintptr_t address, size_t size) {
         return window->bytes + (address - window->start);
     window->start = start; /* something around it was unmapped since: the page alone */
     window->size = page;
-    if (!mi_os_read(window->pages->pid, start, window->bytes, page))
-        return window->bytes + (address - start);
+    if (!mi_os_read(window->pages->pid, start, window->bytes, page)) return window->bytes + (address - start);
     window->size = 0;
     return NULL;
 }

@@ -163,9 +163,10 @@ static void name_malloc(mi_survey *survey) {
     if (survey->malloc == MI_MALLOC_GLIBC && is_our_libc(survey))
         mi_process_libc(out->malloc_name, sizeof out->malloc_name);
     if (mi_objects_named(&survey->objects, "libarrow.so"))
-        mi_memory_say(out, 0,
-                      "Arrow's library is loaded: its memory pool has a malloc of its own, which is not walked, so its memory "
-                      "is among the buffers of libraries or of no known owner");
+        mi_memory_say(
+            out, 0,
+            "Arrow's library is loaded: its memory pool has a malloc of its own, which is not walked, so its memory "
+            "is among the buffers of libraries or of no known owner");
     if (survey->malloc == MI_MALLOC_GLIBC || !survey->malloc) return;
     char text[160];
     snprintf(text, sizeof text,

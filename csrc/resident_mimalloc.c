@@ -80,10 +80,13 @@ static mi_error claim_given_back(mi_painter *painter, mi_mimalloc_memory *memory
         const mi_mimalloc_segment *segment = &walk->segments[i];
         uintptr_t end = segment->address + segment->size;
         if (segment->address < position || segment->address >= mapping->end) continue;
-        error = mi_painter_claim(painter, (mi_claim){.start = position, .end = segment->address, .leaf = memory->given_back});
+        error = mi_painter_claim(painter,
+                                 (mi_claim){.start = position, .end = segment->address, .leaf = memory->given_back});
         position = end;
     }
-    if (!error) error = mi_painter_claim(painter, (mi_claim){.start = position, .end = mapping->end, .leaf = memory->given_back});
+    if (!error)
+        error =
+            mi_painter_claim(painter, (mi_claim){.start = position, .end = mapping->end, .leaf = memory->given_back});
     return error;
 }
 
@@ -131,8 +134,7 @@ mi_error mi_mimalloc_memory_claim(mi_painter *painter, void *context) {
     if (memory->layout->thread_mimalloc == MI_ABSENT) return MI_E_ABSENT;
     mi_error error = mi_target_open(&memory->target, memory->pid ? MI_TARGET_PROCESS : MI_TARGET_COPY, memory->pid);
     if (!error) error = cookie_of(memory, &cookie);
-    if (!error)
-        error = mi_mimalloc_scan(&memory->walk, memory->layout, &memory->target, cookie, is_resident, painter);
+    if (!error) error = mi_mimalloc_scan(&memory->walk, memory->layout, &memory->target, cookie, is_resident, painter);
     return error ? error : claim_segments(painter, memory);
 }
 

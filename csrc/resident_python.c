@@ -116,7 +116,8 @@ static void go_by_copies(mi_python_memory *python) {
     python->target.until_ns = 0;
 }
 
-static mi_error walk_arenas(mi_painter *painter, mi_python_memory *python, const mi_interpreter *interpreters, size_t at) {
+static mi_error walk_arenas(mi_painter *painter, mi_python_memory *python, const mi_interpreter *interpreters,
+                            size_t at) {
     mi_arena_table table = python->table;
     const mi_interpreter *interpreter = &interpreters[at];
     for (size_t before = 0; before < at; before++) /* interpreters may share a state; 3.11 has one for all */

@@ -64,7 +64,12 @@ def test_the_process_that_asked_keeps_its_threshold() -> None:
         pytest.skip("needs pymalloc without debug hooks")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run(
-        [sys.executable, "-c", THRESHOLD_AFTER], env=environment, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", THRESHOLD_AFTER],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stdout.strip() == "glibc mmapped"
 

@@ -18,7 +18,8 @@ import meminspect
 from meminspect import _native
 from meminspect.analysis.tree import deepest_mismatch
 from meminspect.models.report import Report
-from meminspect.probes import heap
+from meminspect.probes import heap, raw
+from meminspect.probes.report import build
 from meminspect.views import report_json
 
 PROGRAM = Path(__file__).parent.parent / "programs" / "scattered.py"
@@ -68,6 +69,31 @@ def test_live_blocks_by_class_are_those_of_the_pools() -> None:
                 pools[pool.size_class] = pools.get(pool.size_class, 0) + pool.used
         assert found.live_by_class(arena) == pools
         assert sum(pools.values()) == arena.used_blocks
+
+
+@with_gil
+def test_a_drawn_capture_has_each_pool_and_block_and_hides_neither() -> None:
+    """The bitmap of an arena has as many bits as it has live blocks; both tables are named in the tree as ours."""
+    kept = [str(number) * 4 for number in range(200_000)][::50]
+    found = build(raw.take(drawn=True))
+    heap_map, memory = found.pymalloc, found.memory
+    assert heap_map is not None
+    assert memory is not None
+    assert heap_map.has_pools
+    tables = 0
+    for arena in heap_map.arenas:
+        bitmap = heap_map.live_blocks(arena)
+        assert bitmap is not None
+        assert int.from_bytes(bitmap, "little").bit_count() == arena.used_blocks
+        tables += len(bitmap)
+    ours = memory.tree.find("meminspect")
+    assert ours is not None
+    assert ours.bytes >= tables
+    plain = build(raw.take()).pymalloc
+    assert plain is not None
+    assert not plain.has_pools
+    assert plain.live_blocks(plain.arenas[0]) is None
+    assert len(kept) == 4000
 
 
 def points(*args: str, **env: str) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stale.parent.mkdir(parents=True)
     stale.write_text("# a module of an earlier build\n")
     made = run_backend("build_wheel", tree, folder / "dist")
-    assert next((tree / build.build_platlib / "meminspect").glob("_native*")), "the wheel was packed from another folder"
+    assert next((tree / build.build_platlib / "meminspect").glob("_native*")), (
+        "the wheel was packed from another folder"
+    )
     return made
 
 

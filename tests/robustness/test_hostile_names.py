@@ -38,13 +38,16 @@ def strings(value: object) -> list[str]:
 
 
 def test_the_page_shows_no_control_character(run: RUN) -> None:
-    program = run(HOSTILE + """
+    program = run(
+        HOSTILE
+        + """
 from meminspect.probes import report
 from meminspect.views import report_text
 sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass")
 print(report_text.render(report.report(), width=100, color=False, unicode=True))
 print("the end", flush=True)
-""")
+"""
+    )
     lines = []
     while (line := program.line()) != "the end":
         lines.append(line)
@@ -54,11 +57,14 @@ print("the end", flush=True)
 
 
 def test_the_header_of_such_a_type_is_one_clean_line(run: RUN) -> None:
-    program = run(HOSTILE + """
+    program = run(
+        HOSTILE
+        + """
 sys.stdout.reconfigure(encoding="utf-8", errors="surrogatepass")
 print(repr(meminspect.header(evil())), flush=True)
 print("the end", flush=True)
-""")
+"""
+    )
     assert not CONTROL.search(program.line())
     assert program.line() == "the end"
 

@@ -30,9 +30,7 @@ _hooked = False  # os.register_at_fork knows no way back
 _exiting = False
 
 
-def install(
-    signal: int, path: str | os.PathLike[str] = "report-{pid}.json", *, max_pause: float | None = 1.0
-) -> None:
+def install(signal: int, path: str | os.PathLike[str] = "report-{pid}.json", *, max_pause: float | None = 1.0) -> None:
     """Answers `signal` with a report in the file `path`, from now on, in this process and in those it forks.
 
     signal -- SIGRTMIN to SIGRTMAX, SIGUSR1 or SIGUSR2. There is no default: gunicorn, celery and uwsgi use both of the

@@ -212,6 +212,7 @@ class HeapMap(Model):
     exact     -- False when something was left out or could not be verified; `reason` says what
     padding_bytes -- what the debug allocator adds to every block, 0 without it
     pause_s   -- how long the walk held the interpreter still
+    pool_header_size -- bytes before the first block of a pool; None where pools differ (mimalloc)
     heaps, waiting -- free-threaded builds: mimalloc's heaps by owner and tag, and what their threads have still to
                  free. Heaps that are not `exact` are in no other figure of this model.
     """
@@ -232,11 +233,25 @@ class HeapMap(Model):
     waiting: tuple[WaitingFrees, ...] = ()
     _pools: Any = None  # a callable that makes the Pool models of one arena on demand: 64 times as many as arenas
     _classes: Any = None  # a callable: the live blocks of one arena by size class, where the pools are not kept
+    _blocks: Any = None  # a callable: the bitmap of one arena's live blocks
+    pool_header_size: int | None = None
 
     def pools(self, arena: Arena) -> tuple[Pool, ...]:
         """The pools of one of `arenas`, in order of address."""
         result: tuple[Pool, ...] = self._pools(arena) if self._pools else ()
         return result
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether `pools` knows them: a report's capture counts them and keeps no record of each."""
+        return self._pools is not None
+
+    def live_blocks(self, arena: Arena) -> bytes | None:
+        """A bitmap of one of `arenas`: one bit for each 16 bytes from its address on, least significant first, set where
+        a block in use begins. None when it was not captured, and for mimalloc.
+        """
+        bitmap: bytes | None = self._blocks(arena) if self._blocks else None
+        return bitmap
 
     def live_by_class(self, arena: Arena) -> dict[int, int]:
         """Live blocks of one of `arenas` by the index of their size class, classes without any left out."""
@@ -251,7 +266,7 @@ class HeapMap(Model):
 
     def to_dict(self) -> dict[str, Any]:
         plain = super().to_dict()
-        del plain["_pools"], plain["_classes"]
+        del plain["_pools"], plain["_classes"], plain["_blocks"]
         return plain
 
     def __repr__(self) -> str:

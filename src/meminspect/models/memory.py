@@ -104,8 +104,8 @@ class MemoryBreakdown(Model):
     mmap_threshold_bytes -- glibc's mmap threshold now (mp_ in malloc.c), None where it was not found
     zero_bytes -- pages that are mapped to the kernel's zero page: present, but no memory and not in Rss
     cgroup_reason -- why there is no `cgroup`
-    malloc_allocated_bytes, malloc_resident_bytes -- jemalloc's own stats.allocated and stats.resident, to be held against
-                  its leaf; None for another malloc, another process and in reports
+    malloc_allocated_bytes, malloc_resident_bytes -- jemalloc's own stats.allocated and stats.resident, to be held
+                  against its leaf; None for another malloc, another process and in reports
     """
 
     pid: int

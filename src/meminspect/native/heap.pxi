@@ -93,6 +93,36 @@ cdef class _Target:
         return mi_os_maps_find(&(<mi_mapped_target *>&self.target).maps, address)
 
 
+cdef class _Table:
+    """A table in memory of our own, which a survey of the process names as such, until `take` makes bytes of it."""
+    cdef char *data
+    cdef size_t size
+
+    cdef int fill(self, const void *data, size_t size) except -1:
+        self.data = <char *>mi_os_alloc(size or 1)
+        if self.data == NULL:
+            raise MemoryError("no room for the tables of the heap")
+        self.size = size
+        memcpy(self.data, data, size)
+        return 0
+
+    cdef bytes take(self):
+        return self.data[:self.size] if self.size else b""
+
+    def __dealloc__(self):
+        if self.data != NULL:
+            mi_os_free(self.data, self.size or 1)
+
+
+cdef object table_of(const void *data, size_t size, bint aside):
+    cdef _Table table
+    if not aside:
+        return (<const char *>data)[:size] if size else b""
+    table = _Table()
+    table.fill(data, size)
+    return table
+
+
 cdef mi_error own_table(const mi_target *target, const mi_layout *layout, mi_arena_table *table, bint *hidden):
     """The arena table of the interpreter that runs; `hidden` when no layout leads to it."""
     cdef mi_runtime runtime
@@ -144,7 +174,7 @@ cdef bytes arena_classes(const mi_heap *heap):
     return bytes(result)
 
 
-cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigned what):
+cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigned what, bint aside):
     cdef const mi_heap *heap = &walk.heap
     cdef size_t classes = layout.size_classes * sizeof(mi_class_total)
     cdef size_t blocks = heap.arena_count * (layout.arena_size // 128)
@@ -160,9 +190,8 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
         "arena_size": layout.arena_size, "pool_size": layout.pool_size, "pool_header_size": layout.pool_header_size,
         "alignment": layout.alignment, "size_class_count": layout.size_classes,
         "arenas": (<char *>heap.arenas)[:heap.arena_count * sizeof(mi_arena)] if heap.arena_count else b"",
-        "pools": ((<char *>heap.pools)[:heap.pool_count * sizeof(mi_pool)] if heap.pool_count else b"")
-                 if what & MI_WALK_POOLS else None,
-        "blocks": ((<char *>heap.blocks)[:blocks] if blocks else b"") if what & MI_WALK_BLOCKS else None,
+        "pools": table_of(heap.pools, heap.pool_count * sizeof(mi_pool), aside) if what & MI_WALK_POOLS else None,
+        "blocks": table_of(heap.blocks, blocks, aside) if what & MI_WALK_BLOCKS else None,
         "arena_classes": arena_classes(heap),
         "classes": (<char *>heap.classes)[:classes],
         "own_classes": (<char *>walk.own_classes)[:classes] if walk.own_walked else None,
@@ -173,7 +202,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     }
 
 
-cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until):
+cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, bint aside):
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
@@ -203,7 +232,7 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until):
         stats_error = mi_malloc_stats_take(&stats)
     try:
         check(error)
-        raw = heap_to_raw(layout, &walk, what)
+        raw = heap_to_raw(layout, &walk, what, aside)
         raw.update(allocator_to_raw(guard, &allocator))
         raw["stats"] = stats.text[:stats.length] if stats_error == MI_OK else None
         raw["stats_reason"] = None
@@ -248,7 +277,7 @@ cdef dict heap_of_process(pid_t pid, unsigned what):
         error = mi_heap_walk_all(&runtime, 0, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
     try:
         check(error)
-        raw = heap_to_raw(layout, &walk, what | MI_WALK_POOLS)
+        raw = heap_to_raw(layout, &walk, what | MI_WALK_POOLS, False)
         if not walk.steady:
             raw["reasons"].append("it ran while it was read: the figures are of more than one moment")
         debug = has_debug_frames(pid, layout, &walk.heap)
@@ -281,13 +310,14 @@ cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *he
     return False
 
 
-def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statistics=True, max_pause=1.0):
+def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statistics=True, max_pause=1.0, bint aside=False):
     """The small-object heap of this process, or of another that runs the same build; see probes/heap.py for the format.
 
     pools, blocks -- with a record of each pool; with a bitmap of the live blocks
     statistics    -- take CPython's own in the same call, to compare
     max_pause     -- seconds for which the GIL may be held (other threads stopped), then arenas are left out; None: no
                      ceiling. It does not concern another process, which goes on.
+    aside         -- of this process: leave `pools` and `blocks` in memory of our own, as _Table; raw_take's alone
     """
     cdef unsigned what = (MI_WALK_POOLS if pools else 0) | (MI_WALK_BLOCKS if blocks else 0)
     cdef uint64_t until = ceiling_of(max_pause)
@@ -297,7 +327,7 @@ def heap_capture(pid_t pid=0, bint pools=False, bint blocks=False, bint statisti
         raw = mimalloc_capture(1e9 if max_pause is None else max_pause)
         raw.update(allocator_capture())
         return raw
-    return heap_of_process(pid, what) if pid else heap_of_this_process(what, statistics, until)
+    return heap_of_process(pid, what) if pid else heap_of_this_process(what, statistics, until, aside)
 
 
 def malloc_stats_capture():

@@ -23,7 +23,7 @@ RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
 RAW_PAUSING = ("heap", "gc", "memory")
 
 
-def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0):
+def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
     """Every capture that a report needs: {section: what its function returned}.
 
     A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
@@ -31,6 +31,8 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0):
                   blocks are in the heap that is measured, and are not the program's
     gc_enabled -- whether the collector was on before it was told to rest for the measurement
     max_pause -- seconds for which each of the long captures may keep the program waiting; None: no ceiling
+    drawn -- with a record of each pool and a bitmap of the live blocks, to draw them; until all is measured they lie in
+                  memory of our own, which the survey of the process names as such
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -40,11 +42,18 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0):
             raw[section] = {"error": "absent", "reason": "this build of meminspect has no capture of it"}
             continue
         try:
-            raw[section] = capture(max_pause=max_pause) if section in RAW_PAUSING else capture()
+            if section == "heap" and drawn:
+                raw[section] = capture(max_pause=max_pause, pools=True, blocks=True, aside=True)
+            else:
+                raw[section] = capture(max_pause=max_pause) if section in RAW_PAUSING else capture()
         except Exception as error:
             raw[section] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
             raw[section]["enabled"] = gc_enabled
+    for name in ("pools", "blocks"):
+        table = raw["heap"].get(name)
+        if type(table) is _Table:
+            raw["heap"][name] = (<_Table>table).take()
     return raw
 
 
@@ -79,3 +88,8 @@ def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
     if process.get("threads") is not None and kind == MI_RECORD_EVERY:
         process["threads"] -= 1  # the one that measures on the way
     record_write(fd, kind, raw)
+
+
+def raw_record_drawn(fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with each pool and block, for a page that draws them."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True)

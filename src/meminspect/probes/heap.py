@@ -113,6 +113,8 @@ def build(raw: Mapping[str, Any]) -> HeapMap:
         pause_s=raw["pause_s"],
         _pools=None if raw["pools"] is None else PoolReader(raw, arenas),
         _classes=ClassReader(raw, arenas),
+        _blocks=None if raw["blocks"] is None else BlockReader(raw, arenas),
+        pool_header_size=raw["pool_header_size"],
     )
 
 
@@ -177,6 +179,19 @@ class PoolReader:
         at, count = self.first[arena.address]
         rows = POOL.iter_unpack(memoryview(self.records)[at * POOL.size : (at + count) * POOL.size])
         return tuple(pool_of(PoolRow(*row)) for row in rows)
+
+
+class BlockReader:
+    """Cuts the bitmap of an arena's live blocks out of that of all."""
+
+    def __init__(self, raw: Mapping[str, Any], arenas: list[ArenaRow]) -> None:
+        self.bitmap: bytes = raw["blocks"]
+        self.size: int = raw["arena_size"] // 128
+        self.place = {row.address: at for at, row in enumerate(arenas)}
+
+    def __call__(self, arena: Arena) -> bytes:
+        at = self.place[arena.address] * self.size
+        return self.bitmap[at : at + self.size]
 
 
 class ClassReader:

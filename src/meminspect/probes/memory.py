@@ -20,7 +20,8 @@ def memory(pid: int | None = None, *, max_pause: float | None = 1.0) -> MemoryBr
     `exact` is False. Raises NativeError: "gone", "permission".
 
     The GIL is held meanwhile, for `max_pause` seconds at most (None: no ceiling): then it is given back, the rest is
-    read while the process goes on, and `exact` is False. `pause_s` is how long it was held. Another process goes on anyway.
+    read while the process goes on, and `exact` is False. `pause_s` is how long it was held. Another process goes on
+    anyway.
     """
     from .. import _native
 

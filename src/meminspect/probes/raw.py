@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 
-def take(max_pause: float | None = 1.0) -> dict[str, Any]:
+def take(max_pause: float | None = 1.0, *, drawn: bool = False) -> dict[str, Any]:
     """{section: what its capture returned, or {"error": code, "reason": text}} of this process.
 
     Sections: heap, gc, gil, python, process, memory; and `own_blocks`, None here (see native/raw.pxi).
     max_pause -- seconds for which each of heap, gc and memory may keep the process waiting; beyond it they are partial,
                  and say so; None: no ceiling
+    drawn -- with a record of each pool and a bitmap of the live blocks, for a view that draws them
     """
     from meminspect import _native
 
-    taken: dict[str, Any] = _native.raw_take(max_pause=max_pause)
+    taken: dict[str, Any] = _native.raw_take(max_pause=max_pause, drawn=drawn)
     return taken

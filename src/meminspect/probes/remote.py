@@ -26,8 +26,10 @@ class RemoteError(MeminspectError):
     """The other process cannot be reported on; the text says which of the checks failed, and what to do."""
 
 
-def take(pid: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def take(pid: int, *, drawn: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The raw captures of another process, and the context for `probes.report.build`.
+
+    drawn -- with a record of each pool and a bitmap of the live blocks
 
     Raises RemoteError, in this order: no such process; not permitted; not a Python; another build of Python; no
     interpreter runs in it; it ended while it was read.
@@ -37,7 +39,8 @@ def take(pid: int) -> tuple[dict[str, Any], dict[str, Any]]:
     _check_memory(pid)
     raw: dict[str, Any] = {"own_blocks": None, "python": _native.python_capture()}
     for section in CAPTURES:
-        raw[section] = _capture(section, pid)
+        what = {"pools": True, "blocks": True} if drawn and section == "heap" else {}
+        raw[section] = _capture(section, pid, **what)
     if _birth_or_none(pid) != born:
         raise RemoteError(f"process {pid} ended while it was read")
     executable = _link(pid)
@@ -45,12 +48,12 @@ def take(pid: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return raw, {"pid": pid, "executable": executable, "note": "read from outside while it ran on"}
 
 
-def _capture(section: str, pid: int) -> Any:
+def _capture(section: str, pid: int, **what: bool) -> Any:
     capture = getattr(_native, f"{section}_capture", None)
     if capture is None:
         return {"error": "absent", "reason": "this build of meminspect has no capture of it"}
     try:
-        return capture(pid=pid)
+        return capture(pid=pid, **what)
     except Exception as error:
         return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
 
