@@ -30,6 +30,7 @@ typedef struct work {
 
 static void *take(work *work, size_t size) {
     void *block = mi_os_alloc(size ? size : 1);
+    mi_os_prefer_huge_pages(block, size);
     if (block && (work->bytes += size) > work->result->peak_bytes) work->result->peak_bytes = work->bytes;
     return block;
 }
