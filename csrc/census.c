@@ -145,6 +145,19 @@ static uint32_t block_at(claims *mine, uintptr_t address, size_t *span, uint32_t
     return size;
 }
 
+/* True when the block is on its pool's free list. */
+static int is_free(const shared *all, uintptr_t block) {
+    uintptr_t pool = block & ~(uintptr_t)all->pool_mask, next;
+    uint32_t end = number_at(pool, all->layout->pool_nextoffset), left = (all->pool_mask + 1) / UNIT;
+    memcpy(&next, (const void *)(pool + (uintptr_t)all->layout->pool_freeblock), sizeof next);
+    while (next && left--) {
+        if (next == block) return 1;
+        if (next - pool >= end || next % UNIT) return 0;
+        memcpy(&next, (const void *)next, sizeof next);
+    }
+    return 0;
+}
+
 static int claim_now(claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     shared *all = mine->all;
     size_t span;
@@ -155,6 +168,10 @@ static int claim_now(claims *mine, uintptr_t address, mi_owner owner, size_t siz
     if (!block_size) return 0;
     if (size + all->padding * 3 / 2 > block_size) {
         mine->small++;
+        return 0;
+    }
+    if (owner > MI_OWNER_SET_TABLE && is_free(all, address)) { /* the frequent owners are exact */
+        mine->free++;
         return 0;
     }
     size_t bit = (address - all->spans[span].start) / UNIT;
@@ -191,26 +208,13 @@ static void claim_rest(claims *mine) {
     }
 }
 
-/* True when the block is on its pool's free list. */
-static int is_free(const shared *all, uintptr_t block) {
-    uintptr_t pool = block & ~(uintptr_t)all->pool_mask, next;
-    uint32_t end = number_at(pool, all->layout->pool_nextoffset), left = (all->pool_mask + 1) / UNIT;
-    memcpy(&next, (const void *)(pool + (uintptr_t)all->layout->pool_freeblock), sizeof next);
-    while (next && left--) {
-        if (next == block) return 1;
-        if (next - pool >= end || next % UNIT) return 0;
-        memcpy(&next, (const void *)next, sizeof next);
-    }
-    return 0;
-}
-
 /* A word whose meaning is not known: never takes what types as an object. */
 static void claim_word(claims *mine, uintptr_t word, mi_owner owner) {
     size_t span;
     uint32_t class, size;
     if (word % UNIT || span_find(mine->all, word) < 0) return;
     size = block_at(mine, word - mine->all->padding, &span, &class);
-    if (size && classify(mine, word - mine->all->padding, size) < 0 && !is_free(mine->all, word - mine->all->padding))
+    if (size && classify(mine, word - mine->all->padding, size) < 0)
         claim_now(mine, word, owner, 0);
 }
 

@@ -18,6 +18,8 @@
 void *mi_os_alloc(size_t size);
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size);
 void mi_os_free(void *block, size_t size);
+/* Asks for huge pages: for large tables that are used whole and read in no order. The kernel may not have any. */
+void mi_os_prefer_huge_pages(void *block, size_t size);
 /* The blocks above that are in use now, so that a measurement can name its own memory. Some may be left out when there
  * are more than the core ever holds at once; returns how many were written. */
 typedef struct mi_os_block {

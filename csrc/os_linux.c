@@ -109,6 +109,11 @@ void mi_os_free(void *block, size_t size) {
     munmap(block, whole_pages(size ? size : 1));
 }
 
+void mi_os_prefer_huge_pages(void *block, size_t size) {
+    enum { SMALL = 4 << 20 }; /* one huge page is rounding enough in what is larger */
+    if (block && size >= SMALL) madvise(block, whole_pages(size), MADV_HUGEPAGE);
+}
+
 uint64_t mi_os_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

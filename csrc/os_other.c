@@ -18,6 +18,10 @@ void mi_os_free(void *block, size_t size) {
     (void)size;
     free(block);
 }
+void mi_os_prefer_huge_pages(void *block, size_t size) {
+    (void)block;
+    (void)size;
+}
 size_t mi_os_blocks(mi_os_block *to, size_t capacity) {
     (void)to, (void)capacity;
     return 0;

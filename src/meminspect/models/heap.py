@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from .base import Model
+
+Bitmap: TypeAlias = bytes  # in HeapMap `bytes` is a field
 
 
 @dataclass(frozen=True, repr=False)
@@ -246,11 +248,11 @@ class HeapMap(Model):
         """Whether `pools` knows them: a report's capture counts them and keeps no record of each."""
         return self._pools is not None
 
-    def live_blocks(self, arena: Arena) -> bytes | None:
-        """A bitmap of one of `arenas`: one bit for each 16 bytes from its address on, least significant first, set where
-        a block in use begins. None when it was not captured, and for mimalloc.
+    def live_blocks(self, arena: Arena) -> Bitmap | None:
+        """A bitmap of one of `arenas`: a bit for each 16 bytes from its address on, the least significant bit first, set
+        where a block in use begins. None when it was not captured, and for mimalloc.
         """
-        bitmap: bytes | None = self._blocks(arena) if self._blocks else None
+        bitmap: Bitmap | None = self._blocks(arena) if self._blocks else None
         return bitmap
 
     def live_by_class(self, arena: Arena) -> dict[int, int]:

@@ -35,10 +35,14 @@ def shade(occupancy: float, *, unicode: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """Lines of marks; `per_mark` is how many things one mark stands for (the last one may stand for fewer)."""
+    """Lines of marks; `per_mark` is how many things one mark stands for (the last one may stand for fewer).
+
+    shares -- how full is what each mark of each line stands for, 0 to 1
+    """
 
     lines: tuple[str, ...]
     per_mark: int
+    shares: tuple[tuple[float, ...], ...] = ()
 
 
 def picture(occupancies: Sequence[float], width: int, max_lines: int, *, unicode: bool = True) -> Picture:
@@ -47,8 +51,10 @@ def picture(occupancies: Sequence[float], width: int, max_lines: int, *, unicode
     room = width * max_lines
     per_mark = max(1, -(-len(ordered) // room))
     groups = (ordered[start : start + per_mark] for start in range(0, len(ordered), per_mark))
-    marks = "".join(shade(sum(group) / len(group), unicode=unicode) for group in groups)
-    return Picture(tuple(marks[start : start + width] for start in range(0, len(marks), width)), per_mark)
+    means = [sum(group) / len(group) for group in groups]
+    rows = [tuple(means[start : start + width]) for start in range(0, len(means), width)]
+    lines = tuple("".join(shade(share, unicode=unicode) for share in row) for row in rows)
+    return Picture(lines, per_mark, tuple(rows))
 
 
 def legend(*, unicode: bool = True) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .sanitize import TEXT_LIMIT, clean
 
@@ -47,9 +47,12 @@ class Page:
     """Collects the parts of one page; `str()` of it is the text.
 
     unicode -- False: block elements, dots and names have forms in ASCII
+    colors  -- with color: what the terminal has, in rich's words ("standard" are 16, "256")
     """
 
-    def __init__(self, width: int, *, color: bool, unicode: bool) -> None:
+    def __init__(
+        self, width: int, *, color: bool, unicode: bool, colors: Literal["standard", "256"] = "standard"
+    ) -> None:
         from rich.console import Console
 
         self.width = max(MIN_WIDTH, min(MAX_WIDTH, width))
@@ -61,7 +64,7 @@ class Page:
             width=self.width,
             height=100,
             force_terminal=color,
-            color_system="standard" if color else None,
+            color_system=colors if color else None,
             no_color=not color,
             highlight=False,
             markup=False,
@@ -105,6 +108,12 @@ class Page:
         """Lines as they are: marks of a picture, never broken."""
         for line in lines:
             self._console.print(self.text(" " * indent + line, style), no_wrap=True, overflow="crop", crop=True)
+
+    def marks(self, rows: Iterable[Sequence[tuple[str, str]]], indent: int = 2) -> None:
+        """Lines of marks, each of (text, style), never broken."""
+        for row in rows:
+            line = self.join([(" " * indent, ""), *row])
+            self._console.print(line, no_wrap=True, overflow="crop", crop=True)
 
     def indented(self, *pieces: tuple[str, str], indent: int = 2, lead: str = "") -> None:
         """A paragraph of pieces with a hanging indent; `lead` stands in it ('1.')."""

@@ -5,40 +5,68 @@ from __future__ import annotations
 from ..analysis.composition import COMPOSITION
 from ..analysis.tree import leaf_sum
 from ..analysis.words import count, percent, seconds, size
+from ..models.memory import Cgroup, MemoryBreakdown
 from ..models.report import Finding, Report
 from .page import ANSWER, DIM, FIGURE, GOOD, HEADING, WARN, Page
 
 
 def head(page: Page, report: Report) -> None:
     """One line: tool, program, process, interpreter, allocator, C library."""
+    page.line(page.dot.join(subject(report)), DIM)
+
+
+def subject(report: Report) -> list[str]:
+    """What the page is about: tool, program, process, interpreter with allocator and C library."""
     python, process = report.python, report.process
     build = "".join([" free-threaded" if python.free_threaded else "", " debug" if python.debug else ""])
     malloc = report.memory.malloc if report.memory else process.libc
     interpreter = f"{python.implementation} {python.version}{build}, {python.allocator}, {malloc}"
-    parts = ["meminspect", process.program, f"pid {process.pid}", interpreter]
-    page.line(page.dot.join(parts), DIM)
+    return ["meminspect", process.program, f"pid {process.pid}", interpreter]
 
 
 def answer(page: Page, report: Report) -> None:
     """Why RSS is what it is, in one or two sentences; what casts doubt on the figures right behind it."""
-    lead = report.findings[0] if report.findings else None
+    page.line(headline(report), ANSWER if report.memory else WARN)
+    for text in doubts(report):
+        page.line(text, WARN)
+
+
+def headline(report: Report) -> str:
+    """The answer: RSS, and the first finding on it."""
     if report.memory is None:
-        page.line(f"RSS could not be read: {report.missing.get('memory', 'unknown')}.", WARN)
-    else:
-        rss = f"RSS is {size(report.memory.rss_bytes)}."
-        if lead is None or lead.concern != "memory":
-            page.line(rss, ANSWER)
-        else:
-            page.line(lead.text if lead.id == COMPOSITION else f"{rss} {lead.text}", ANSWER)
-    for finding in report.findings:
-        if finding.concern == "trust":
-            page.line(finding.text, WARN)
+        return f"RSS could not be read: {report.missing.get('memory', 'unknown')}."
+    rss = f"RSS is {size(report.memory.rss_bytes)}."
+    lead = report.findings[0] if report.findings else None
+    if lead is None or lead.concern != "memory":
+        return rss
+    return lead.text if lead.id == COMPOSITION else f"{rss} {lead.text}"
+
+
+def doubts(report: Report) -> list[str]:
+    """What the measurement itself could not do."""
+    return [finding.text for finding in report.findings if finding.concern == "trust"]
 
 
 def process_lines(page: Page, report: Report) -> None:
     """Threads, files, times; the kernel's sums; the control group."""
-    process, memory = report.process, report.memory
+    process = report.process
     page.heading("Process")
+    page.indented((page.dot.join(process_facts(report)), ""))
+    if process.argv is not None:
+        page.indented(("arguments ", DIM), (" ".join(process.argv), ""))
+    if report.memory is not None:
+        page.indented((page.dot.join(kernel_sums(report.memory)), ""))
+        group = report.memory.cgroup
+        if group is not None:
+            page.indented((f"control group {group.path}: ", DIM), (", ".join(cgroup_facts(group)), ""))
+    for note in (process.note, process.reason if process.threads is None else None):
+        if note:
+            page.indented((note, DIM))
+
+
+def process_facts(report: Report) -> list[str]:
+    """Threads, files, times, kernel: what is known of them."""
+    process = report.process
     facts = []
     if process.threads is not None:
         facts.append(count(process.threads, "thread"))
@@ -49,29 +77,23 @@ def process_lines(page: Page, report: Report) -> None:
     if process.user_s is not None and process.system_s is not None:
         facts.append(f"CPU {seconds(process.user_s)} user, {seconds(process.system_s)} system")
     facts.append(f"kernel {process.kernel}")
-    page.indented((page.dot.join(facts), ""))
-    if process.argv is not None:
-        page.indented(("arguments ", DIM), (" ".join(process.argv), ""))
-    if memory is not None:
-        sums = [
-            ("PSS", memory.pss_bytes),
-            ("USS", memory.uss_bytes),
-            ("peak RSS", memory.peak_rss_bytes),
-            ("swap", memory.swap_bytes),
-        ]
-        known = [f"{name} {size(value)}" for name, value in sums if value is not None]
-        page.indented((page.dot.join([f"RSS {size(memory.rss_bytes)}", *known]), ""))
-        cgroup_line(page, report)
-    for note in (process.note, process.reason if process.threads is None else None):
-        if note:
-            page.indented((note, DIM))
+    return facts
 
 
-def cgroup_line(page: Page, report: Report) -> None:
+def kernel_sums(memory: MemoryBreakdown) -> list[str]:
+    """The kernel's own sums of the process."""
+    sums = [
+        ("PSS", memory.pss_bytes),
+        ("USS", memory.uss_bytes),
+        ("peak RSS", memory.peak_rss_bytes),
+        ("swap", memory.swap_bytes),
+    ]
+    known = [f"{name} {size(value)}" for name, value in sums if value is not None]
+    return [f"RSS {size(memory.rss_bytes)}", *known]
+
+
+def cgroup_facts(group: Cgroup) -> list[str]:
     """What the control group holds, and how far it is from its limit."""
-    group = report.memory.cgroup if report.memory else None
-    if group is None:
-        return
     facts = []
     if group.current_bytes is not None:
         facts.append(f"{size(group.current_bytes)} used")
@@ -84,7 +106,7 @@ def cgroup_line(page: Page, report: Report) -> None:
     facts += [f"{name} {size(value)}" for name, value in (*parts, ("shmem", group.shmem_bytes)) if value]
     if group.oom_kills:
         facts.append(f"{group.oom_kills} OOM kills")
-    page.indented((f"control group {group.path}: ", DIM), (", ".join(facts), ""))
+    return facts
 
 
 def what_to_do(page: Page, report: Report) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+
 from ..analysis.fragmentation import class_fragmentation
 from ..analysis.words import count, mib, percent, size
 from ..models.heap import HeapBytes, HeapMap, SizeClass
 from ..models.report import Report
 from .bars import bar, legend, picture
 from .page import DIM, FIGURE, WARN, Column, Page
+from .palette import OCCUPANCY, step
 
 PICTURE_LINES = 8
 CLASSES = 12  # rows of the table; the rest is summed
@@ -20,11 +24,7 @@ def section(page: Page, report: Report) -> None:
         page.heading(title)
         page.indented((f"not known: {report.missing.get('pymalloc', 'unknown')}", ""))
         return
-    summary = f"{count(len(heap.arenas), words(heap)[0])} of {size(heap.arena_size)}" if heap.arenas else "no arenas"
-    interpreters = {arena.interpreter for arena in heap.arenas}
-    if len(interpreters) > 1:
-        summary += f", of {count(len(interpreters), 'interpreter')}"
-    page.heading(title, summary)
+    page.heading(title, summary(heap))
     if heap.reason:
         page.indented((heap.reason, WARN if not heap.exact else DIM))
     if heap.arenas:
@@ -34,6 +34,15 @@ def section(page: Page, report: Report) -> None:
     if any(item.pools for item in heap.size_classes):
         classes(page, heap)
     fragmentation(page, report)
+
+
+def summary(heap: HeapMap) -> str:
+    """How many arenas of what size, of how many interpreters."""
+    if not heap.arenas:
+        return "no arenas"
+    interpreters = {arena.interpreter for arena in heap.arenas}
+    of = f", of {count(len(interpreters), 'interpreter')}" if len(interpreters) > 1 else ""
+    return f"{count(len(heap.arenas), words(heap)[0])} of {size(heap.arena_size)}{of}"
 
 
 def words(heap: HeapMap) -> tuple[str, str]:
@@ -47,25 +56,23 @@ def arenas(page: Page, heap: HeapMap) -> None:
     noun = words(heap)[0]
     each = f"Each mark is one {noun}" if shown.per_mark == 1 else f"Each mark is {shown.per_mark} {noun}s"
     page.indented((f"{each}, emptiest first; % live: {legend(unicode=page.unicode)}", DIM))
-    page.block(shown.lines, FIGURE)
+    page.marks(coloured(line, shares) for line, shares in zip(shown.lines, shown.shares, strict=True))
+
+
+def coloured(line: str, shares: Sequence[float]) -> list[tuple[str, str]]:
+    """A line of marks as runs of the same colour."""
+    steps = groupby(zip(line, map(step, shares), strict=True), key=lambda mark: mark[1])
+    return [("".join(char for char, _ in run), OCCUPANCY[at].terminal) for at, run in steps]
 
 
 def ledger(page: Page, ledger: HeapBytes) -> None:
     """Every byte of the arenas, resident or not."""
     total = ledger.total_bytes
-    parts = (
-        ("live blocks", ledger.used_bytes),
-        ("free blocks in used pools", ledger.free_blocks_bytes),
-        ("free pools", ledger.free_pools_bytes),
-        ("pool headers", ledger.pool_headers_bytes),
-        ("tails of pools", ledger.quantization_bytes),
-        ("arena alignment", ledger.alignment_bytes),
-    )
     page.line()
     width = max(10, min(40, page.width - 58))
     rows = [
         (name, mib(value), percent(value / total), page.text(bar(value / total, width, unicode=page.unicode), FIGURE))
-        for name, value in parts
+        for name, value in ledger_parts(ledger)
     ]
     rows.append(("all arenas", mib(total), "100.0 %", page.text("")))
     page.table(
@@ -76,6 +83,18 @@ def ledger(page: Page, ledger: HeapBytes) -> None:
             Column("", width=width),
         ),
         rows,
+    )
+
+
+def ledger_parts(ledger: HeapBytes) -> tuple[tuple[str, int], ...]:
+    """The parts of the arenas' bytes, which sum to all of them."""
+    return (
+        ("live blocks", ledger.used_bytes),
+        ("free blocks in used pools", ledger.free_blocks_bytes),
+        ("free pools", ledger.free_pools_bytes),
+        ("pool headers", ledger.pool_headers_bytes),
+        ("tails of pools", ledger.quantization_bytes),
+        ("arena alignment", ledger.alignment_bytes),
     )
 
 
@@ -119,19 +138,26 @@ def class_row(name: str, items: list[SizeClass]) -> tuple[str, ...]:
 
 
 def fragmentation(page: Page, report: Report) -> None:
-    """The sentence on fragmentation."""
+    """The sentences on fragmentation."""
+    sentences = fragmentation_sentences(report)
+    if sentences:
+        page.line()
+    for sentence in sentences:
+        page.indented((sentence, ""))
+
+
+def fragmentation_sentences(report: Report) -> list[str]:
+    """How far the heap is from being compact, and what keeps its sparse arenas; nothing where there is no arena."""
     fragments, heap = report.fragmentation, report.pymalloc
     if fragments is None or heap is None or fragments.fragmentation is None or not fragments.arenas:
-        return
+        return []
     noun = words(heap)[0]
     text = (
         f"Fragmentation: {percent(fragments.fragmentation)} of the bytes of blocks are free. Live blocks lie in "
         f"{fragments.arenas_kept:,} of {count(fragments.arenas, noun)}"
     )
     packed = fragments.arenas_minimum
-    text += f"; packed by size class they would fill {packed:,}." if packed is not None else "."
-    page.line()
-    page.indented((text, ""))
+    sentences = [text + (f"; packed by size class they would fill {packed:,}." if packed is not None else ".")]
     if fragments.keepers and fragments.arenas_sparse > 1:
         limit = f"{fragments.sparse_below:.0%}".replace("%", " %")
         listing = ", ".join(
@@ -143,6 +169,5 @@ def fragmentation(page: Page, report: Report) -> None:
             if fragments.arenas_examined < fragments.arenas_sparse
             else ""
         )
-        page.indented(
-            (f"Less than {limit} full: {count(fragments.arenas_sparse, noun)}, kept by {listing}{looked}.", "")
-        )
+        sentences.append(f"Less than {limit} full: {count(fragments.arenas_sparse, noun)}, kept by {listing}{looked}.")
+    return sentences

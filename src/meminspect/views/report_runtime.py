@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..analysis.words import count, mib, seconds, size
+from ..models.gc import GcState
 from ..models.gil import GilCounters
-from ..models.report import Report
+from ..models.report import LargePath, Report
 from .page import DIM, Column, Page
 
 MALLOC_ARENAS = 6
@@ -54,6 +55,12 @@ def large_section(page: Page, report: Report) -> None:
         Column("tcache", figures=True),
     )
     page.table(columns, rows)
+    facts = large_facts(large)
+    page.indented(("; ".join(facts) + "." if facts else "", ""))
+
+
+def large_facts(large: LargePath) -> list[str]:
+    """Mappings of single chunks, what a trim would return, the threshold."""
     facts = []
     if large.mmapped_chunks is not None and large.mmapped_bytes is not None:
         facts.append(f"{count(large.mmapped_chunks, 'chunk')} mmapped, {size(large.mmapped_bytes)} of address space")
@@ -61,7 +68,7 @@ def large_section(page: Page, report: Report) -> None:
         facts.append(f"malloc_trim(0) would return {size(large.trim_would_return_bytes)}")
     if large.mmap_threshold_bytes is not None:
         facts.append(f"mmap from {size(large.mmap_threshold_bytes)} on")
-    page.indented(("; ".join(facts) + "." if facts else "", ""))
+    return facts
 
 
 def gc_section(page: Page, report: Report) -> None:
@@ -104,15 +111,21 @@ def gc_section(page: Page, report: Report) -> None:
     ]
     page.table(columns, rows)
     page.indented((state.trigger.removesuffix(".") + ".", ""))
+    extra = gc_extra(state)
+    if extra:
+        page.indented(("; ".join(extra) + ".", ""))
+    if state.reason:
+        page.indented((state.reason, DIM))
+
+
+def gc_extra(state: GcState) -> list[str]:
+    """Objects outside the generations, and what the next full collection depends on."""
     extra = [f"{count(state.frozen, 'object')} frozen"] if state.frozen else []
     if state.long_lived_total:
         extra.append(f"{state.long_lived_total:,} long-lived at the last full collection")
         if state.long_lived_pending is not None:
             extra.append(f"{state.long_lived_pending:,} became old since")
-    if extra:
-        page.indented(("; ".join(extra) + ".", ""))
-    if state.reason:
-        page.indented((state.reason, DIM))
+    return extra
 
 
 def gil_section(page: Page, report: Report) -> None:
