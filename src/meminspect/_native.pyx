@@ -28,8 +28,5 @@ include "native/allocation.pxi"
 include "native/cgroup.pxi"
 include "native/memory.pxi"
 include "native/signal.pxi"
-<<<<<<< HEAD
 include "native/census.pxi"
-=======
 include "native/dominators.pxi"
->>>>>>> origin/main
