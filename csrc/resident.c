@@ -10,13 +10,6 @@
 
 enum { OWN_BLOCKS_MOST = 1024 };
 
-void mi_memory_say(mi_memory *out, int inexact, const char *clause) {
-    size_t used = strlen(out->reason);
-    if (inexact) out->exact = 0;
-    if (strstr(out->reason, clause)) return;
-    snprintf(out->reason + used, sizeof out->reason - used, "%s%s", used ? "; " : "", clause);
-}
-
 /* ---- the kernel's own figures ------------------------------------------------------------------------------------------ */
 
 /* The kB behind a name at the beginning of a line, in bytes. */
@@ -59,35 +52,6 @@ static void read_peak(pid_t pid, mi_memory *out) {
     if (!read_proc(pid, "status", text, sizeof text)) return;
     out->peak_rss_bytes = kernel_figure(text, "VmHWM:");
     if (out->swap_bytes < 0) out->swap_bytes = kernel_figure(text, "VmSwap:");
-}
-
-/* ---- regions ------------------------------------------------------------------------------------------------------------ */
-
-int mi_is_heap_memory(const mi_mapping *mapping) {
-    if (mapping->inode || mapping->flags & MI_MAP_SHARED) return 0;
-    return !mapping->name[0] || !strcmp(mapping->name, "[heap]") || !strncmp(mapping->name, "[anon:", 6);
-}
-
-/* The end of the run of adjacent mappings of such memory that begins at `item`, and the item behind it. */
-static size_t region_end(const mi_maps *maps, size_t item, uintptr_t *end) {
-    *end = maps->items[item].end;
-    for (item++; item < maps->count && maps->items[item].start == *end && mi_is_heap_memory(&maps->items[item]); item++)
-        *end = maps->items[item].end;
-    return item;
-}
-
-void mi_survey_gaps(mi_survey *survey, mi_gap_function gap, void *context) {
-    const mi_maps *maps = survey->maps;
-    uintptr_t end;
-    for (size_t item = 0; item < maps->count;) {
-        if (!mi_is_heap_memory(&maps->items[item])) {
-            item++;
-            continue;
-        }
-        uintptr_t start = maps->items[item].start;
-        item = region_end(maps, item, &end);
-        mi_painter_gaps(survey->painter, start, end, gap, context);
-    }
 }
 
 /* ---- claims -------------------------------------------------------------------------------------------------------------- */
