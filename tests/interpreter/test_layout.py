@@ -96,8 +96,8 @@ while at:
 main = next(at for at, number in ids.items() if number == 0)
 memory = open("/proc/self/mem", "rb", buffering=0)
 
-def words(address):
-    memory.seek(address)
+def words(address):  # from 16 bytes before it on, for the lowest shift
+    memory.seek(address - 16)
     return struct.unpack("4096q", memory.read(32768))
 
 tables = {at: words(at) for at in ids}
