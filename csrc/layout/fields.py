@@ -75,6 +75,13 @@ FIELDS = [
     Field("gil_locked", offset("struct _gil_runtime_state", "locked"), "int"),
     Field("gil_switch_number", offset("struct _gil_runtime_state", "switch_number"), "unsigned long"),
     Field("gil_enabled", offset("struct _gil_runtime_state", "enabled"), "int", since=(3, 13), build="free_threaded"),
+    Field("gil_mutex", offset("struct _gil_runtime_state", "mutex"), "pthread_mutex_t, guards all of the above"),
+    Field("gil_cond", offset("struct _gil_runtime_state", "cond"), "pthread_cond_t, waited on for the GIL"),
+    Field("interpreter_gil_storage", offset("PyInterpreterState", "_gil"), "a GIL of its own, embedded", since=(3, 12)),
+    # a request to drop the GIL (ceval_gil.h, ceval_gil.c: SET_GIL_DROP_REQUEST; _PY_GIL_DROP_REQUEST_BIT is bit 0)
+    Field("interpreter_drop_request", offset("PyInterpreterState", "ceval.gil_drop_request"), "int, not 0: pending",
+          until=(3, 13)),
+    Field("thread_eval_breaker", offset("PyThreadState", "eval_breaker"), "uintptr_t, bit 0: pending", since=(3, 13)),
     # -- pymalloc (pycore_obmalloc.h; Objects/obmalloc.c in 3.11) --
     Field("pymalloc_arenas", offset("struct _obmalloc_state", "mgmt.arenas"), "struct arena_object *", since=(3, 12)),
     Field("pymalloc_maxarenas", offset("struct _obmalloc_state", "mgmt.maxarenas"), "unsigned int", since=(3, 12)),
