@@ -76,6 +76,7 @@ def main() -> None:
     measures: dict[str, Callable[[], float]] = {
         "statistics": silent_statistics,
         "headers": lambda: float(_native.heap_capture(statistics=False)["pause_s"]),
+        "pools": lambda: float(_native.heap_capture(pools=True, statistics=False)["pause_s"]),
         "bitmap": lambda: float(_native.heap_capture(blocks=True, statistics=False)["pause_s"]),
         "whole": timed(heap.heap_map),
         "copy": timed(lambda: memoryview(target).__setitem__(slice(None), source)),
@@ -85,13 +86,14 @@ def main() -> None:
         for name, measure in measures.items():
             cool_down()
             taken[name].append(measure())
-    statistics, headers, bitmap, whole, copy = (median(taken[name]) for name in measures)
+    statistics, headers, pools, bitmap, whole, copy = (median(taken[name]) for name in measures)
     print(
         f"CPython {sys.version.split()[0]}, {len(found.arenas)} arenas, {size / 2**20:.0f} MiB, agrees: "
         f"{found.cross_check.agrees}, {sum(item is not None for item in objects)} live objects"
     )
     print(f"sys._debugmallocstats()      {statistics * 1e3:9.2f} ms")
     print(f"walk of the headers          {headers * 1e3:9.2f} ms   {headers / statistics:6.2f} x _debugmallocstats")
+    print(f"... and a record of each     {pools * 1e3:9.2f} ms   {pools / statistics:6.2f} x _debugmallocstats")
     print(f"heap_map(), models and all   {whole * 1e3:9.2f} ms   {whole / statistics:6.2f} x _debugmallocstats")
     print(f"memcpy of the arenas' bytes  {copy * 1e3:9.2f} ms")
     print(f"walk with the block bitmap   {bitmap * 1e3:9.2f} ms   {bitmap / copy:6.2f} x memcpy")

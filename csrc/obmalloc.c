@@ -1,12 +1,15 @@
 /* obmalloc.c - walks pymalloc's arenas: the table, the pool headers, and on request every free list.
  *
  * In this process the headers are read where they lie, once the arena is proven mapped; of another process, or beside
- * running threads, they are copied. One loop serves both. */
+ * running threads, they are copied. One loop serves both. The headers lie pages apart, each a miss of the cache and of the
+ * TLB: so that loop is kept short, and nothing is stored for a pool whose record is not asked for. */
 #include "obmalloc.h"
 
 #include <string.h>
 
-enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, MAX_POOLS = 128, AHEAD = 12 };
+enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, MAX_POOLS = 128 };
+enum { CLOCK_EVERY = 32 }; /* arenas: some 100 us */
+enum { AHEAD = 16 };       /* headers fetched in advance; fewer do not keep the memory busy, more gain nothing */
 
 typedef struct walk {
     const mi_target *target;
@@ -67,15 +70,15 @@ mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uin
     *table = (mi_arena_table){0};
     mi_error error = mi_target_word(target, state + (uintptr_t)layout->pymalloc_arenas, &table->address);
     if (!error)
-        error = mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count,
-                               sizeof table->count);
+        error =
+            mi_target_read(target, state + (uintptr_t)layout->pymalloc_maxarenas, &table->count, sizeof table->count);
     return error;
 }
 
 /* One arena object; 0 in `address` when it is not allocated. False when it contradicts itself. */
 typedef struct arena_entry {
     uintptr_t address, pool_address, first_pool;
-    uint32_t free_pools, total_pools;
+    uint32_t index, free_pools, total_pools;
 } arena_entry;
 
 static int entry_of(const mi_layout *layout, const unsigned char *bytes, arena_entry *entry) {
@@ -147,111 +150,159 @@ static void prefetch_list(const walk *walk, const unsigned char *bytes, const he
     for (uint32_t at = 64; at < header->next_offset; at += 64) __builtin_prefetch(bytes + at);
 }
 
-/* A pool's header as a record; false when it contradicts itself. */
-static inline int take_pool(const walk *walk, const header *header, uint32_t index, mi_pool *record) {
-    record->size_class = MI_POOL_FREE;
-    if (header->arena_index != index) return 0;
-    if (!header->count) return 1;
+/* What a header says of its pool. */
+typedef enum pool_state { POOL_TORN, POOL_FREE, POOL_USED } pool_state;
+
+static inline pool_state judge(const walk *walk, const header *header, uint32_t index, uint32_t *touched) {
+    if (header->arena_index != index) return POOL_TORN;
+    if (!header->count) return POOL_FREE;
     uint32_t size_class = header->size_class, handed_out = header->next_offset - walk->header_size;
-    if (size_class >= walk->classes || handed_out > walk->pool_size || handed_out % GRANULE) return 0;
-    uint32_t capacity = walk->capacity[size_class];
-    uint32_t touched = handed_out / GRANULE * walk->inverse[size_class] >> 16;
-    if (touched * walk->size[size_class] != handed_out || touched > capacity || header->count > touched) return 0;
-    record->size_class = (uint16_t)size_class;
-    record->used = (uint16_t)header->count;
-    record->free = (uint16_t)(capacity - header->count);
-    record->untouched = (uint16_t)(capacity - touched);
-    return 1;
+    if (size_class >= walk->classes || handed_out > walk->pool_size || handed_out % GRANULE) return POOL_TORN;
+    *touched = handed_out / GRANULE * walk->inverse[size_class] >> 16;
+    if (*touched * walk->size[size_class] != handed_out || *touched > walk->capacity[size_class] ||
+        header->count > *touched)
+        return POOL_TORN;
+    return POOL_USED;
 }
 
 /* ---- one arena ---------------------------------------------------------------------------------------------------- */
 
-/* The figures of an arena and of the size classes, from the records of its pools. */
-static void add_pool(const walk *walk, const mi_pool *record, mi_arena *arena, mi_class_total *classes) {
-    if (record->size_class == MI_POOL_FREE) {
-        arena->pools_free += !record->torn;
-        return;
-    }
-    uint32_t size = walk->size[record->size_class];
-    mi_class_total *total = &classes[record->size_class];
-    total->pools++;
-    total->used += record->used;
-    total->free += record->free;
-    total->untouched += record->untouched;
-    arena->used_blocks += record->used;
-    arena->used_bytes += (uint64_t)record->used * size;
-    arena->free_bytes += (uint64_t)record->free * size;
+/* The headers of an arena's pools: where they lie, or copied behind each other. */
+typedef struct headers {
+    const unsigned char *first;
+    size_t stride;
+    uint32_t count;
+    uintptr_t next; /* the first of the next arena, to be fetched in time; 0 when it is copied, or there is none */
+} headers;
+
+/* Sums of one size class in one arena; the free blocks follow from them. */
+typedef struct class_sum {
+    uint32_t pools, used, touched;
+} class_sum;
+
+static mi_error copy_headers(const walk *walk, uintptr_t first_pool, uint32_t count, unsigned char *copies) {
+    mi_error error = MI_OK;
+    for (uint32_t i = 0; i < count && !error; i++)
+        error = mi_target_read(walk->target, first_pool + i * (uintptr_t)walk->pool_size,
+                               copies + i * walk->header_size, walk->header_size);
+    return error;
 }
 
-/* The headers of an arena's pools, gathered in one short loop: they lie pages apart, so each is a miss of the cache and of
- * the TLB, and only a loop without anything else in it keeps many of them on their way at once. */
-static mi_error gather(const walk *walk, const mi_view *view, uintptr_t first_pool, uint32_t carved, header *headers) {
+/* Goes through the headers once: sums by size class, and `records` unless NULL. Returns how many pools are torn. */
+static uint32_t sum_headers(const walk *walk, const headers *headers, uint32_t index, class_sum *sums,
+                            uint32_t *free_pools, mi_pool *records) {
     const mi_layout layout = *walk->layout; /* a copy that no store of the loop can be taken to change */
-    size_t pool_size = (size_t)layout.pool_size;
-    if (view->bytes) {
-        const unsigned char *first = mi_view_at(view, first_pool);
-        for (uint32_t i = 0; i < carved; i++) {
-            __builtin_prefetch(first + (i + AHEAD) * pool_size); /* of the next arena at the end: it never faults */
-            headers[i] = header_of(&layout, first + i * pool_size);
+    uintptr_t first = (uintptr_t)headers->first, end = first + headers->count * headers->stride;
+    uintptr_t ahead = headers->count > AHEAD ? first + AHEAD * headers->stride : headers->next;
+    uint32_t torn = 0, free = 0;
+    for (uint32_t i = 0; i < headers->count; i++) {
+        const unsigned char *bytes = headers->first + i * headers->stride;
+        __builtin_prefetch((const void *)ahead); /* never faults */
+        ahead = ahead + headers->stride == end ? headers->next : ahead + headers->stride;
+        header header = header_of(&layout, bytes);
+        uint32_t touched = 0;
+        pool_state state = judge(walk, &header, index, &touched);
+        if (state == POOL_USED) {
+            class_sum *sum = &sums[header.size_class];
+            sum->pools++;
+            sum->used += header.count;
+            sum->touched += touched;
         }
-        return MI_OK;
+        free += state == POOL_FREE;
+        torn += state == POOL_TORN;
+        if (!records) continue;
+        mi_pool *record = &records[i];
+        record->size_class = MI_POOL_FREE;
+        record->torn = state == POOL_TORN;
+        if (state != POOL_USED) continue;
+        uint32_t capacity = walk->capacity[header.size_class];
+        record->size_class = (uint16_t)header.size_class;
+        record->used = (uint16_t)header.count;
+        record->free = (uint16_t)(capacity - header.count);
+        record->untouched = (uint16_t)(capacity - touched);
     }
-    for (uint32_t i = 0; i < carved; i++) {
-        unsigned char copy[MAX_HEADER];
-        mi_error error = mi_target_read(walk->target, first_pool + i * pool_size, copy, walk->header_size);
-        if (error) return error;
-        headers[i] = header_of(&layout, copy);
-    }
-    return MI_OK;
+    *free_pools = free;
+    return torn;
 }
 
-static void walk_lists(const walk *walk, const mi_view *view, const header *headers, uint32_t carved,
-                       uintptr_t first_pool, uint64_t *bits, mi_pool *records) {
-    for (uint32_t i = 0; i < carved; i++) {
+/* Marks the live blocks of every pool. Returns how many pools are torn that were not by their headers. */
+static uint32_t walk_lists(const walk *walk, const mi_view *view, const headers *headers, uint32_t index,
+                           uintptr_t first_pool, uint64_t *bits, mi_pool *records) {
+    uint32_t torn = 0;
+    for (uint32_t i = 0; i < headers->count; i++) {
         uintptr_t address = first_pool + i * (uintptr_t)walk->pool_size;
         const unsigned char *bytes = mi_view_at(view, address);
-        if (i + 1 < carved) prefetch_list(walk, bytes + walk->pool_size, &headers[i + 1]);
-        if (!headers[i].count || records[i].torn) continue;
-        records[i].torn =
-            !live_blocks(walk, bytes, address, &headers[i], bits + (address - view->address) / GRANULE / 64);
+        if (i + 1 < headers->count) {
+            header next = header_of(walk->layout, bytes + walk->pool_size);
+            prefetch_list(walk, bytes + walk->pool_size, &next);
+        }
+        header header = header_of(walk->layout, bytes);
+        uint32_t touched;
+        if (judge(walk, &header, index, &touched) != POOL_USED) continue;
+        if (live_blocks(walk, bytes, address, &header, bits + (address - view->address) / GRANULE / 64)) continue;
+        torn++;
+        if (records) records[i].torn = 1;
+    }
+    return torn;
+}
+
+/* The sums of an arena into its record, its row of live blocks and the totals of the heap. */
+static void add_sums(const walk *walk, const class_sum *sums, mi_arena *arena, uint32_t *row, mi_class_total *totals) {
+    for (uint32_t i = 0; i < walk->classes; i++) {
+        row[i] = sums[i].used;
+        if (!sums[i].pools) continue;
+        uint64_t blocks = (uint64_t)sums[i].pools * walk->capacity[i], free = blocks - sums[i].used;
+        totals[i].pools += sums[i].pools;
+        totals[i].used += sums[i].used;
+        totals[i].free += free;
+        totals[i].untouched += blocks - sums[i].touched;
+        arena->used_blocks += sums[i].used;
+        arena->used_bytes += (uint64_t)sums[i].used * walk->size[i];
+        arena->free_bytes += free * walk->size[i];
     }
 }
 
-static mi_error walk_arena(walk *walk, const arena_entry *entry, uint32_t index, int64_t interpreter) {
+static mi_error walk_arena(walk *walk, const arena_entry *entry, const arena_entry *next, int64_t interpreter) {
     mi_heap *heap = walk->heap;
+    uint32_t index = entry->index;
     size_t place = heap->arena_count, words = (size_t)walk->layout->arena_size / GRANULE / 64;
     uint32_t carved = (uint32_t)((entry->pool_address - entry->first_pool) / walk->pool_size);
-    header headers[MAX_POOLS];
-    mi_pool records[MAX_POOLS];
+    unsigned char copies[MAX_POOLS * MAX_HEADER];
+    class_sum sums[MI_MAX_SIZE_CLASSES];
+    headers headers = {.first = copies, .stride = walk->header_size, .count = carved};
+    mi_pool *records = walk->what & MI_WALK_POOLS ? heap->pools + heap->pool_count : NULL;
     mi_view view = {0};
     mi_error error = MI_OK;
     /* of memory that has to be copied 64 headers are cheaper than one arena */
     if (walk->what & MI_WALK_BLOCKS || walk->target->kind == MI_TARGET_SELF)
         error = mi_target_view(walk->target, entry->address, (size_t)walk->layout->arena_size, &view);
-    if (!error) error = gather(walk, &view, entry->first_pool, carved, headers);
+    else
+        error = copy_headers(walk, entry->first_pool, carved, copies);
+    if (!error && view.bytes) {
+        headers.first = mi_view_at(&view, entry->first_pool);
+        headers.stride = walk->pool_size;
+        if (walk->target->kind == MI_TARGET_SELF) headers.next = next->first_pool;
+    }
     if (error) {
         mi_view_free(&view);
         return error;
     }
-    mi_arena arena = {.address = entry->address, .interpreter = interpreter, .index = index};
-    arena.pools_total = entry->total_pools;
-    arena.pools_never_used = entry->total_pools - carved;
-    arena.alignment_bytes = (uint32_t)walk->layout->arena_size - entry->total_pools * walk->pool_size;
-    for (uint32_t i = 0; i < carved; i++) {
+    mi_arena *arena = &heap->arenas[heap->arena_count++];
+    *arena = (mi_arena){.address = entry->address, .interpreter = interpreter, .index = index};
+    arena->pools_total = entry->total_pools;
+    arena->pools_never_used = entry->total_pools - carved;
+    arena->alignment_bytes = (uint32_t)walk->layout->arena_size - entry->total_pools * walk->pool_size;
+    for (uint32_t i = 0; i < carved && records; i++)
         records[i] = (mi_pool){.address = entry->first_pool + i * (uint64_t)walk->pool_size, .arena = (uint32_t)place};
-        records[i].torn = !take_pool(walk, &headers[i], index, &records[i]);
-        add_pool(walk, &records[i], &arena, heap->classes);
-    }
+    memset(sums, 0, walk->classes * sizeof *sums);
+    uint32_t torn = sum_headers(walk, &headers, index, sums, &arena->pools_free, records);
+    add_sums(walk, sums, arena, heap->arena_used + place * walk->classes, heap->classes);
     if (walk->what & MI_WALK_BLOCKS)
-        walk_lists(walk, &view, headers, carved, entry->first_pool, heap->blocks + place * words, records);
+        torn += walk_lists(walk, &view, &headers, index, entry->first_pool, heap->blocks + place * words, records);
     mi_view_free(&view);
-    for (uint32_t i = 0; i < carved; i++) heap->torn_pools += records[i].torn;
-    if (walk->what & MI_WALK_POOLS) {
-        memcpy(heap->pools + heap->pool_count, records, carved * sizeof *records);
-        heap->pool_count += carved;
-    }
-    heap->torn_arenas += arena.pools_free + arena.pools_never_used != entry->free_pools;
-    heap->arenas[heap->arena_count++] = arena;
+    heap->torn_pools += torn;
+    if (records) heap->pool_count += carved;
+    heap->torn_arenas += arena->pools_free + arena->pools_never_used != entry->free_pools;
     return MI_OK;
 }
 
@@ -272,6 +323,12 @@ static mi_error make_room(const walk *walk, size_t arenas, size_t pools) {
     void *block = heap->arenas;
     mi_error error = grow(&block, &heap->arena_room, heap->arena_count + arenas, sizeof *heap->arenas);
     heap->arenas = block;
+    if (!error) {
+        block = heap->arena_used;
+        error = grow(&block, &heap->arena_used_room, (heap->arena_count + arenas) * walk->classes,
+                     sizeof *heap->arena_used);
+        heap->arena_used = block;
+    }
     if (!error && walk->what & MI_WALK_POOLS) {
         block = heap->pools;
         error = grow(&block, &heap->pool_room, heap->pool_count + pools, sizeof *heap->pools);
@@ -286,6 +343,16 @@ static mi_error make_room(const walk *walk, size_t arenas, size_t pools) {
     return error;
 }
 
+/* The next allocated arena of the table from *at on; its address is 0 behind the last. */
+static void next_entry(const mi_layout *layout, const mi_arena_table *table, const unsigned char *entries, uint32_t *at,
+                       arena_entry *entry) {
+    *entry = (arena_entry){0};
+    while (*at < table->count && !entry->address) {
+        entry_of(layout, entries + *at * (size_t)layout->arena_object_size, entry);
+        entry->index = (*at)++;
+    }
+}
+
 static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsigned char *entries,
                              int64_t interpreter) {
     const mi_layout *layout = walk->layout;
@@ -298,15 +365,17 @@ static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsi
         pools += (entry.pool_address - entry.first_pool) / (size_t)layout->pool_size;
     }
     mi_error error = arenas ? make_room(walk, arenas, pools) : MI_OK;
-    for (uint32_t i = 0; i < table->count && !error; i++) {
-        entry_of(layout, entries + i * (size_t)layout->arena_object_size, &entry);
-        if (!entry.address) continue;
-        if (mi_target_is_late(walk->target)) {
-            walk->heap->arenas_left += arenas;
+    uint32_t at = 0;
+    size_t walked = 0;
+    arena_entry next;
+    for (next_entry(layout, table, entries, &at, &entry); entry.address && !error; entry = next, walked++) {
+        /* the clock waits for all that is on its way: it is not looked at for each arena whose headers alone are read */
+        if ((walk->what & MI_WALK_BLOCKS || walked % CLOCK_EVERY == 0) && mi_target_is_late(walk->target)) {
+            walk->heap->arenas_left += arenas - walked;
             break;
         }
-        arenas--;
-        error = walk_arena(walk, &entry, i, interpreter);
+        next_entry(layout, table, entries, &at, &next);
+        error = walk_arena(walk, &entry, &next, interpreter);
     }
     return error;
 }
@@ -340,6 +409,7 @@ void mi_heap_cut(mi_heap *heap, const mi_heap *before) {
 
 void mi_heap_free(mi_heap *heap) {
     mi_os_free(heap->arenas, heap->arena_room * sizeof *heap->arenas);
+    mi_os_free(heap->arena_used, heap->arena_used_room * sizeof *heap->arena_used);
     mi_os_free(heap->pools, heap->pool_room * sizeof *heap->pools);
     mi_os_free(heap->blocks, heap->blocks_room * sizeof *heap->blocks);
     memset(heap, 0, sizeof *heap);

@@ -51,6 +51,8 @@ enum { MI_WALK_POOLS = 1, MI_WALK_BLOCKS = 2 }; /* fill mi_heap.pools; fill mi_h
 typedef struct mi_heap {
     mi_arena *arenas;
     size_t arena_count, arena_room;
+    uint32_t *arena_used; /* live blocks of arena i: one number for each of the layout's size classes, arena by arena */
+    size_t arena_used_room;
     mi_pool *pools;
     size_t pool_count, pool_room;
     /* With MI_WALK_BLOCKS: for arena i the bits from i * arena_size / 16 on, one per 16 bytes from its address on; set

@@ -33,6 +33,7 @@ cdef extern from "obmalloc.h":
     ctypedef struct mi_heap:
         mi_arena *arenas
         size_t arena_count
+        uint32_t *arena_used
         mi_pool *pools
         size_t pool_count
         uint64_t *blocks
@@ -152,24 +153,17 @@ cdef str omission_text(const mi_omitted *omitted):
     return reason_of(omitted.error)
 
 
-cdef bytes arena_classes(const mi_heap *heap):
-    """(place of the arena, size class, live blocks), three uint32 for each that has any; the pools are in order."""
-    cdef uint32_t[MI_MAX_SIZE_CLASSES] used
+cdef bytes arena_classes(const mi_layout *layout, const mi_heap *heap):
+    """(place of the arena, size class, live blocks), three uint32 for each that has any."""
     cdef uint32_t[3] row
-    cdef size_t i = 0
-    cdef uint32_t arena
-    cdef int size_class
+    cdef size_t arena
+    cdef uint32_t size_class, classes = layout.size_classes
     cdef bytearray result = bytearray()
-    while i < heap.pool_count:
-        arena = heap.pools[i].arena
-        memset(used, 0, sizeof(used))
-        while i < heap.pool_count and heap.pools[i].arena == arena:
-            if heap.pools[i].size_class < MI_MAX_SIZE_CLASSES:
-                used[heap.pools[i].size_class] += heap.pools[i].used
-            i += 1
-        for size_class in range(MI_MAX_SIZE_CLASSES):
-            if used[size_class]:
-                row[0], row[1], row[2] = arena, size_class, used[size_class]
+    for arena in range(heap.arena_count):
+        for size_class in range(classes):
+            row[2] = heap.arena_used[arena * classes + size_class]
+            if row[2]:
+                row[0], row[1] = <uint32_t>arena, size_class
                 result += (<char *>row)[:sizeof(row)]
     return bytes(result)
 
@@ -192,7 +186,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
         "arenas": (<char *>heap.arenas)[:heap.arena_count * sizeof(mi_arena)] if heap.arena_count else b"",
         "pools": table_of(heap.pools, heap.pool_count * sizeof(mi_pool), aside) if what & MI_WALK_POOLS else None,
         "blocks": table_of(heap.blocks, blocks, aside) if what & MI_WALK_BLOCKS else None,
-        "arena_classes": arena_classes(heap),
+        "arena_classes": arena_classes(layout, heap),
         "classes": (<char *>heap.classes)[:classes],
         "own_classes": (<char *>walk.own_classes)[:classes] if walk.own_walked else None,
         "own_arenas": walk.own_arenas, "interpreters": walk.interpreters, "states": walk.states,
@@ -222,7 +216,7 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
     found = own_table(&guard.target, layout, &table, &hidden)
     # From here to the end of the statistics nothing is allocated from pymalloc: the two describe one moment.
     (<mi_timed_target *>&guard.target).until_ns = until
-    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
+    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what, &walk)
     # CPython goes the same way for its statistics and cannot be stopped: not without time for it.
     if not statistics:
         stats_error = MI_E_ABSENT
@@ -274,17 +268,15 @@ cdef dict heap_of_process(pid_t pid, unsigned what):
         if error != MI_OK and error != MI_E_ABSENT:
             check(error)
     with nogil:
-        error = mi_heap_walk_all(&runtime, 0, &table if hidden else NULL, what | MI_WALK_POOLS, &walk)
+        error = mi_heap_walk_all(&runtime, 0, &table if hidden else NULL, what, &walk)
     try:
         check(error)
-        raw = heap_to_raw(layout, &walk, what | MI_WALK_POOLS, False)
+        raw = heap_to_raw(layout, &walk, what, False)
         if not walk.steady:
             raw["reasons"].append("it ran while it was read: the figures are of more than one moment")
         debug = has_debug_frames(pid, layout, &walk.heap)
     finally:
         mi_heap_walk_free(&walk)
-    if not what & MI_WALK_POOLS:
-        raw["pools"] = None
     walked = bool(raw["arenas"])
     raw.update({
         "kind": "pymalloc" if walked else "malloc", "pid": pid, "hook": None, "facts": [],
@@ -296,16 +288,17 @@ cdef dict heap_of_process(pid_t pid, unsigned what):
 
 cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *heap):
     """Whether a block of the first pools carries what _PyMem_DebugRawAlloc writes: a letter and 7 bytes of 0xfd."""
+    cdef uintptr_t pool, mask = <uintptr_t>layout.pool_size - 1
     cdef size_t i
     cdef bytes fence = b"\xfd" * 7
     frames = [b"o" + fence, b"m" + fence, b"r" + fence]
-    cdef size_t some = 4 if heap.pool_count > 4 else heap.pool_count
-    for i in range(some):
+    for i in range(4 if heap.arena_count else 0):
+        pool = ((heap.arenas[0].address + mask) & ~mask) + i * <uintptr_t>layout.pool_size
         try:
-            pool = read_memory(heap.pools[i].address, layout.pool_size, pid)
+            content = read_memory(pool, layout.pool_size, pid)
         except NativeError:
             continue
-        if any(frame in pool for frame in frames):
+        if any(frame in content for frame in frames):
             return True
     return False
 
