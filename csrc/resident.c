@@ -197,7 +197,7 @@ static void paint_all(mi_survey *survey) {
         paint_between(survey, position, mapping->start);
         position = mapping->end;
         if (mi_is_heap_memory(mapping)) {
-            item = region_end(maps, item, &end);
+            item = mi_region_end(maps, item, &end);
             mi_painter_range(painter, mapping->start, end, paint_gap, survey);
             position = end;
             continue;

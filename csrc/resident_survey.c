@@ -8,8 +8,7 @@ int mi_is_heap_memory(const mi_mapping *mapping) {
     return !mapping->name[0] || !strcmp(mapping->name, "[heap]") || !strncmp(mapping->name, "[anon:", 6);
 }
 
-/* The end of the run of adjacent mappings of such memory that begins at `item`, and the item behind it. */
-static size_t region_end(const mi_maps *maps, size_t item, uintptr_t *end) {
+size_t mi_region_end(const mi_maps *maps, size_t item, uintptr_t *end) {
     *end = maps->items[item].end;
     for (item++; item < maps->count && maps->items[item].start == *end && mi_is_heap_memory(&maps->items[item]); item++)
         *end = maps->items[item].end;
@@ -25,7 +24,7 @@ void mi_survey_gaps(mi_survey *survey, mi_gap_function gap, void *context) {
             continue;
         }
         uintptr_t start = maps->items[item].start;
-        item = region_end(maps, item, &end);
+        item = mi_region_end(maps, item, &end);
         mi_painter_gaps(survey->painter, start, end, gap, context);
     }
 }

@@ -26,6 +26,8 @@ typedef struct mi_survey {
 
 /* Anonymous memory that may hold heaps: private, without a file, no [stack] or [vdso]. */
 int mi_is_heap_memory(const mi_mapping *mapping);
+/* The end of the run of adjacent mappings of such memory that begins at `item`, and the item behind it. */
+size_t mi_region_end(const mi_maps *maps, size_t item, uintptr_t *end);
 /* Calls `gap` for all unclaimed parts of such memory, adjacent mappings joined: the kernel merges and splits them. */
 void mi_survey_gaps(mi_survey *survey, mi_gap_function gap, void *context);
 
