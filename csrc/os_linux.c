@@ -81,13 +81,17 @@ size_t mi_os_blocks(mi_os_block *to, size_t capacity) {
     return count;
 }
 
-void *mi_os_alloc(size_t size) {
+static void *alloc_pages(size_t size, int flags) {
     size = whole_pages(size ? size : 1);
-    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) return NULL;
     own_block_add(block, size);
     return block;
 }
+
+void *mi_os_alloc(size_t size) { return alloc_pages(size, MAP_PRIVATE); }
+
+void *mi_os_alloc_shared(size_t size) { return alloc_pages(size, MAP_SHARED); }
 
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size) {
     if (!block) return mi_os_alloc(new_size);
