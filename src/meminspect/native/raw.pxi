@@ -79,9 +79,9 @@ cdef record_write(int fd, uint32_t kind, object value):
         mi_os_free(buffer.data, buffer.room)
 
 
-def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False):
     """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
-    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause)
+    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, drawn)
     process = raw["process"]
     if process.get("open_files") is not None:
         process["open_files"] -= 1  # the launcher's file
