@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,10 @@ from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
 from meminspect.launch.output import open_output
 from meminspect.launch.program import Program
+
+if TYPE_CHECKING:
+    from meminspect.models.census import Census
+    from meminspect.models.report import Report
 
 
 class ReportCommand(Command):
@@ -26,6 +30,7 @@ class ReportCommand(Command):
         ("meminspect report -o page.txt script.py --its own -o ptions", "a script, with its arguments"),
         ("meminspect report --json -o report.json -m pytest tests", "a module, as JSON"),
         ("meminspect report --pid 4711", "another process of the same build of Python, read from outside"),
+        ("meminspect report --html page.html app.py", "a page for a browser, in one file that opens offline"),
         ("meminspect report --json --every 10 -o reports.jsonl server.py", "a report every ten seconds, one a line"),
     )
     takes_program = True
@@ -33,6 +38,7 @@ class ReportCommand(Command):
     def params(self) -> list[click.Parameter]:
         return [
             click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
+            click.Option(["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."),
             click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
             click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
@@ -49,35 +55,44 @@ class ReportCommand(Command):
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
-        program: Program | None = options["program"]
-        pid: int | None = options["pid"]
-        if program is not None:
-            if pid is not None:
-                raise UsageError("--pid is about a process that runs already: name no program with it")
-            program.check()
-            page = Page(options, program)
-            run_program(
-                program, Order(interval_s=options["every"], max_pause_s=options["max_pause"]), page.output,
-                lambda record, outcome: page.render(record.value(), hooked_by=outcome.hooked_by, note=outcome.note),
-            )  # fmt: skip
-        if options["every"] is not None:
-            raise UsageError("--every needs a program to run")
-        page = Page(options, program=None)
-        with page.output:
-            raw, context = take(pid, options["max_pause"])
-            page.output.write(page.render(raw, **context))
-        return 0
+        return show(options, Page)
 
 
-def take(pid: int | None, max_pause: float) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def show(options: Mapping[str, Any], form: type[Page]) -> int:
+    """Measures what the command line asks for, and writes it in its form: `report` and `map` differ in that alone."""
+    program: Program | None = options["program"]
+    pid: int | None = options["pid"]
+    every: float | None = options.get("every")
+    if options["html"] is not None and (options["as_json"] or options["output"] is not None or every is not None):
+        raise UsageError("--html names the form and the file: leave --json, -o and --every out")
+    if program is not None:
+        if pid is not None:
+            raise UsageError("--pid is about a process that runs already: name no program with it")
+        program.check()
+        page = form(options, program)
+        function = "raw_record_drawn" if page.drawn else "raw_record"
+        run_program(
+            program, Order(function, interval_s=every, max_pause_s=options["max_pause"]), page.output,
+            lambda record, outcome: page.render(record.value(), hooked_by=outcome.hooked_by, note=outcome.note),
+        )  # fmt: skip
+    if every is not None:
+        raise UsageError("--every needs a program to run")
+    page = form(options, program=None)
+    with page.output:
+        raw, context = take(pid, options["max_pause"], drawn=page.drawn)
+        page.output.write(page.render(raw, **context))
+    return 0
+
+
+def take(pid: int | None, max_pause: float, *, drawn: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The captures of another process, or of this one, and what is to be known for building the report."""
     if pid is not None:
         from meminspect.probes import remote
 
-        return remote.take(pid)
+        return remote.take(pid, drawn=drawn)
     from meminspect.probes import raw
 
-    return raw.take(max_pause), {}
+    return raw.take(max_pause, drawn=drawn), {}
 
 
 class Page:
@@ -85,11 +100,22 @@ class Page:
 
     def __init__(self, options: Mapping[str, Any], program: Program | None) -> None:
         self.as_json: bool = options["as_json"]
-        self.one_line: bool = options["every"] is not None
-        self.with_argv: bool = options["with_argv"]
+        self.as_html: bool = options["html"] is not None
+        self.one_line: bool = options.get("every") is not None
+        self.with_argv: bool = options.get("with_argv", False)
         self.program = program
-        self.output = open_output(options["output"], beside_program=program is not None, append=self.one_line)
+        if self.as_html:
+            from meminspect.views import html_page
+
+            html_page.environment()  # what is missing is said before a program runs
+        place = options["html"] if self.as_html else options["output"]
+        self.output = open_output(place, beside_program=program is not None, append=self.one_line)
         self.color = self.output.color(not options["no_color"])
+
+    @property
+    def drawn(self) -> bool:
+        """Whether each pool and block is needed."""
+        return self.as_html
 
     def render(self, raw: Mapping[str, Any], **how: Any) -> str:
         """One report as a document; `how` is context for its build."""
@@ -100,7 +126,14 @@ class Page:
             context |= {"program": self.program.name, "alive": False}
         if self.with_argv:
             context["with_argv"] = True
-        report = build(raw, context)
+        return self.document(build(raw, context), raw.get("census"))
+
+    def document(self, report: Report, census: Mapping[str, Any] | None) -> str:
+        """The report in the form that was asked for; `census` is its capture, where there is one."""
+        if self.as_html:
+            from meminspect.views import html_page
+
+            return html_page.render(report, census=census_of(census))
         if self.as_json:
             from meminspect.views import report_json
 
@@ -108,3 +141,12 @@ class Page:
         from meminspect.views import report_text
 
         return report_text.render(report, width=self.output.width, color=self.color, unicode=self.output.unicode)
+
+
+def census_of(raw: Mapping[str, Any] | None) -> Census | None:
+    """The census of a capture; None without one (another process is not counted, and a capture may have failed)."""
+    if raw is None or "error" in raw:
+        return None
+    from meminspect.probes.census import build
+
+    return build(raw)

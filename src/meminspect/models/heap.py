@@ -249,7 +249,7 @@ class HeapMap(Model):
         return self._pools is not None
 
     def live_blocks(self, arena: Arena) -> Bitmap | None:
-        """A bitmap of one of `arenas`: a bit for each 16 bytes from its address on, the least significant bit first, set
+        """A bitmap of one of `arenas`: a bit for each 16 bytes from its address on, least significant first, set
         where a block in use begins. None when it was not captured, and for mimalloc.
         """
         bitmap: Bitmap | None = self._blocks(arena) if self._blocks else None

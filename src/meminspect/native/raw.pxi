@@ -32,7 +32,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
     gc_enabled -- whether the collector was on before it was told to rest for the measurement
     max_pause -- seconds for which each of the long captures may keep the program waiting; None: no ceiling
     drawn -- with a record of each pool and a bitmap of the live blocks, to draw them; until all is measured they lie in
-                  memory of our own, which the survey of the process names as such
+                  memory of our own, which the survey of the process names as such. And with a census.
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -50,6 +50,11 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
             raw[section] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
             raw[section]["enabled"] = gc_enabled
+    if drawn:  # last: nothing that it leaves behind is in another figure
+        try:
+            raw["census"] = census_capture(max_pause=max_pause)
+        except Exception as error:
+            raw["census"] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
     for name in ("pools", "blocks"):
         table = raw["heap"].get(name)
         if type(table) is _Table:
@@ -90,6 +95,6 @@ def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
     record_write(fd, kind, raw)
 
 
-def raw_record_drawn(fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
-    """The same with each pool and block, for a page that draws them."""
+def raw_record_drawn(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with each pool and block and a census, for a page that draws them."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True)

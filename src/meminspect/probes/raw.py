@@ -15,7 +15,8 @@ def take(max_pause: float | None = 1.0, *, drawn: bool = False) -> dict[str, Any
     Sections: heap, gc, gil, python, process, memory; and `own_blocks`, None here (see native/raw.pxi).
     max_pause -- seconds for which each of heap, gc and memory may keep the process waiting; beyond it they are partial,
                  and say so; None: no ceiling
-    drawn -- with a record of each pool and a bitmap of the live blocks, for a view that draws them
+    drawn -- with a record of each pool, a bitmap of the live blocks, and a census (section `census`), for a view that
+                 draws them
     """
     from meminspect import _native
 
