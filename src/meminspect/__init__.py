@@ -55,15 +55,33 @@ _MODULES = ("gil",)
 __all__ = sorted((*_PUBLIC, *_MODULES))
 
 
+def _html(model: Any) -> Any:
+    """How a model shows itself in a notebook; the view is imported when the first one does."""
+    from meminspect.views import notebook
+
+    return notebook.html(model)
+
+
+def _hang_in_views() -> None:
+    import sys
+
+    base = sys.modules.get("meminspect.models.base")
+    if base is not None:
+        base.Model.html_view = staticmethod(_html)
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+        module = import_module(f"{__name__}.{name}")
+        _hang_in_views()
+        return module
     if name not in _PUBLIC:
         raise AttributeError(f"module 'meminspect' has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
+    _hang_in_views()
     return value
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 
 def plain(value: Any) -> Any:
@@ -28,6 +29,16 @@ class Model:
 
     Where a figure is unknown, a field `reason` beside it (or `<name>_reason`) says why in one clause.
     """
+
+    html_view: ClassVar[Callable[[Any], str | None] | None] = None
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows; None where it is to show the repr.
+
+        Models know no view: meminspect/__init__.py hangs views/notebook.py in as `html_view`.
+        """
+        view = type(self).html_view
+        return view(self) if view is not None else None
 
     def to_dict(self) -> dict[str, Any]:
         """The model as JSON values; the keys are the names of its fields."""
