@@ -172,14 +172,13 @@ static void split(mi_clone *clone) {
     uint64_t all = ~0ull, before = 0;
     pid_t self = getpid();
     set_mask(SIG_SETMASK, &all, &before);
-    uint64_t start = mi_os_now_ns();
+    clone->born_ns = mi_os_now_ns();
     /* no flag and no exit signal; the order of the arguments differs between machines, but all are 0 */
     long pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
     if (pid == 0) live(clone, self);
     int failed = errno;
-    clone->born_ns = mi_os_now_ns();
+    clone->result.pause_ns = mi_os_now_ns() - clone->born_ns;
     set_mask(SIG_SETMASK, &before, NULL);
-    clone->result.pause_ns = clone->born_ns - start;
     clone->result.system_error = pid < 0 ? failed : 0;
     clone->pid = (pid_t)pid;
 }
