@@ -49,6 +49,11 @@ _PUBLIC = {
     "uninstall": "meminspect.integrations.signal_report",
     "render": "meminspect.views.report_text",
     "report": "meminspect.probes.report",
+    "snapshot": "meminspect.probes.snapshot",
+    "load": "meminspect.store.read",
+    "diff": "meminspect.store.read",
+    "query": "meminspect.store.query",
+    "growth": "meminspect.probes.growth",
 }
 # public modules, loaded in the same way
 _MODULES = ("gil",)

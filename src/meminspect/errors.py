@@ -16,3 +16,15 @@ class UsageError(MeminspectError):
     """The command line asks for something that does not exist or does not go together."""
 
     exit_status = 2
+
+
+class SnapshotError(MeminspectError):
+    """A snapshot cannot be written or read.
+
+    readable -- names of the tables that could be read all the same: `load(path, partial=True)` gives them
+    """
+
+    def __init__(self, text: str, readable: tuple[str, ...] = ()) -> None:
+        self.readable = readable
+        hint = f"; readable all the same (partial=True, --partial): {', '.join(readable)}" if readable else ""
+        super().__init__(text + hint)

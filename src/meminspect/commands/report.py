@@ -12,7 +12,7 @@ from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
 from meminspect.launch.output import open_output
-from meminspect.launch.program import Program
+from meminspect.launch.program import Program, is_snapshot
 
 if TYPE_CHECKING:
     from meminspect.models.census import Census
@@ -31,6 +31,7 @@ class ReportCommand(Command):
         ("meminspect report --json -o report.json -m pytest tests", "a module, as JSON"),
         ("meminspect report --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect report --html page.html app.py", "a page for a browser, in one file that opens offline"),
+        ("meminspect report a.mi", "a snapshot that was taken before"),
         ("meminspect report --json --every 10 -o reports.jsonl server.py", "a report every ten seconds, one a line"),
     )
     takes_program = True
@@ -65,6 +66,8 @@ def show(options: Mapping[str, Any], form: type[Page]) -> int:
     every: float | None = options.get("every")
     if options["html"] is not None and (options["as_json"] or options["output"] is not None or every is not None):
         raise UsageError("--html names the form and the file: leave --json, -o and --every out")
+    if program is not None and pid is None and is_snapshot(program):
+        return show_snapshot(options, form, program)
     if program is not None:
         if pid is not None:
             raise UsageError("--pid is about a process that runs already: name no program with it")
@@ -81,6 +84,20 @@ def show(options: Mapping[str, Any], form: type[Page]) -> int:
     with page.output:
         raw, context = take(pid, options["max_pause"], drawn=page.drawn)
         page.output.write(page.render(raw, **context))
+    return 0
+
+
+def show_snapshot(options: Mapping[str, Any], form: type[Page], program: Program) -> int:
+    """The same of a snapshot."""
+    from meminspect.store.read import load
+
+    if options.get("every") is not None or program.args:
+        raise UsageError(f"{program.what} is a snapshot: it takes no arguments, and --every needs a program")
+    kept = load(program.what)
+    report, census = kept.report(), kept.census() if kept.has_census else None
+    page = form(options, program=None)
+    with page.output:
+        page.output.write(page.document(report, census))
     return 0
 
 
@@ -126,14 +143,14 @@ class Page:
             context |= {"program": self.program.name, "alive": False}
         if self.with_argv:
             context["with_argv"] = True
-        return self.document(build(raw, context), raw.get("census"))
+        return self.document(build(raw, context), census_of(raw.get("census")))
 
-    def document(self, report: Report, census: Mapping[str, Any] | None) -> str:
-        """The report in the form that was asked for; `census` is its capture, where there is one."""
+    def document(self, report: Report, census: Census | None) -> str:
+        """The report in the form that was asked for."""
         if self.as_html:
             from meminspect.views import html_page
 
-            return html_page.render(report, census=census_of(census))
+            return html_page.render(report, census=census)
         if self.as_json:
             from meminspect.views import report_json
 

@@ -44,6 +44,11 @@ class Program:
             raise UsageError(f"cannot run {self.what!r}: {reason}") from None
 
 
+def is_snapshot(program: Program) -> bool:
+    """An argument that ends in `.mi` is a snapshot, anything else a script."""
+    return program.form is None and program.what.rstrip("/").endswith(".mi")
+
+
 def interpreter_flags(orig_argv: Sequence[str]) -> list[str]:
     """The interpreter's own options in an argument list, verbatim: all that stands before -m, -c or a script.
 

@@ -23,7 +23,28 @@ RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
 RAW_PAUSING = ("heap", "gc", "memory")
 
 
-def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
+cdef dict failed(error):
+    """What stands for a capture that failed."""
+    return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
+
+
+cdef _Table census_aside(max_pause):
+    """A census in marshal's format, in memory of our own: what is measured after it does not find its values."""
+    cdef plain_buffer buffer = plain_buffer(NULL, 0, 0)
+    cdef _Table table = _Table()
+    try:
+        census = census_capture(max_pause=max_pause)
+    except Exception as error:
+        census = failed(error)
+    try:
+        plain_put_value(&buffer, census)
+        table.fill(buffer.data, buffer.used)
+    finally:
+        mi_os_free(buffer.data, buffer.room)
+    return table
+
+
+def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, stored=False):
     """Every capture that a report needs: {section: what its function returned}.
 
     A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
@@ -33,6 +54,8 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
     max_pause -- seconds for which each of the long captures may keep the program waiting; None: no ceiling
     drawn -- with a record of each pool and a bitmap of the live blocks, to draw them; until all is measured they lie in
                   memory of our own, which the survey of the process names as such. And with a census.
+    stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
+                  is bytes in marshal's format: its values must not lie in what is measured after it
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -44,21 +67,27 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False):
         try:
             if section == "heap" and drawn:
                 raw[section] = capture(max_pause=max_pause, pools=True, blocks=True, aside=True)
+            elif section == "heap" and stored:
+                raw[section] = capture(max_pause=max_pause, pools=True, aside=True)
             else:
                 raw[section] = capture(max_pause=max_pause) if section in RAW_PAUSING else capture()
         except Exception as error:
-            raw[section] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
+            raw[section] = failed(error)
+        if stored and section == "heap":
+            raw["census"] = census_aside(max_pause)
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
             raw[section]["enabled"] = gc_enabled
-    if drawn:  # last: nothing that it leaves behind is in another figure
+    if drawn and not stored:  # last: nothing that it leaves behind is in another figure
         try:
             raw["census"] = census_capture(max_pause=max_pause)
         except Exception as error:
-            raw["census"] = {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
+            raw["census"] = failed(error)
     for name in ("pools", "blocks"):
         table = raw["heap"].get(name)
         if type(table) is _Table:
             raw["heap"][name] = (<_Table>table).take()
+    if stored:
+        raw["census"] = (<_Table>raw["census"]).take()
     return raw
 
 
@@ -84,9 +113,11 @@ cdef record_write(int fd, uint32_t kind, object value):
         mi_os_free(buffer.data, buffer.room)
 
 
-def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False):
+def raw_record(
+    int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False, bint stored=False
+):
     """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
-    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, drawn)
+    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, bool(drawn), bool(stored))
     process = raw["process"]
     if process.get("open_files") is not None:
         process["open_files"] -= 1  # the launcher's file
@@ -96,5 +127,19 @@ def raw_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
 
 
 def raw_record_drawn(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
-    """The same with each pool and block and a census, for a page that draws them."""
+    """The same with each pool and block, for a page that draws them."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True)
+
+
+def raw_record_stored(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with each pool and a census, for a snapshot."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True)
+
+
+def growth_record(int fd, max_pause=None):
+    """The heap and a census of it as a record, for `growth()`; nothing of it stays in the heap."""
+    try:
+        census = census_capture(max_pause=max_pause)
+    except Exception as error:
+        census = failed(error)
+    record_write(fd, 0, {"heap": heap_capture(statistics=False, max_pause=max_pause), "census": census})
