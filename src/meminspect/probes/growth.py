@@ -62,7 +62,8 @@ class Span:
     def __enter__(self) -> Span:
         self._fd = os.memfd_create("meminspect-growth", os.MFD_CLOEXEC)
         self._ran = ran()
-        self._take()  # the first may fill caches of the interpreter's
+        if not _last:  # the first of all may fill caches of the interpreter's
+            self._take()
         self._take()
         return self
 
