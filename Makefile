@@ -71,7 +71,7 @@ $(VENV)/.built: $(VENV)/.made $(native)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.built pyproject.toml
-	@test $@ -nt pyproject.toml || { echo "Installing"; $(pip) --no-build-isolation --editable '.[test]'; }
+	@test $@ -nt pyproject.toml || { echo "Installing"; $(pip) --no-build-isolation --editable ".[$$($(bin)/python -c 'import sysconfig; print("test-free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "test")')]"; }
 	@touch $@
 
 $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(VENV)/.installed

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meminspect.commands._frame import Command
-from meminspect.commands.report import Page, census_of, show
+from meminspect.commands.report import Page, show
 
 if TYPE_CHECKING:
+    from meminspect.models.census import Census
     from meminspect.models.report import Report
 
 
@@ -25,6 +26,7 @@ class MapCommand(Command):
         ("meminspect map app.py", "the arenas at the program's end, on the terminal"),
         ("meminspect map --html map.html app.py", "a page for a browser: zoom in down to single blocks"),
         ("meminspect map --json -o map.json -m package", "every arena and pool in figures"),
+        ("meminspect map a.mi", "a snapshot that was taken before"),
         ("meminspect map --pid 4711", "another process of the same build of Python, read from outside"),
     )
     takes_program = True
@@ -57,11 +59,11 @@ class MapPage(Page):
     def drawn(self) -> bool:
         return True
 
-    def document(self, report: Report, census: Mapping[str, Any] | None) -> str:
+    def document(self, report: Report, census: Census | None) -> str:
         if self.as_html:
             from meminspect.views import html_page
 
-            return html_page.render(report, census=census_of(census), only_map=True)
+            return html_page.render(report, census=census, only_map=True)
         if self.as_json:
             from meminspect.views import map_json
 
