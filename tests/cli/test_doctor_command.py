@@ -8,7 +8,9 @@ import platform
 import subprocess
 import sys
 import sysconfig
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +27,18 @@ def doctor(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def schema_of(document: str) -> Any:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(files("meminspect").joinpath("schemas", f"{document}-1.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def test_json_tells_what_the_interpreter_says_of_itself() -> None:
     run = doctor("--json")
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout)
+    schema_of("doctor").validate(document)
     assert document["python"]["version"] == platform.python_version()
     assert document["python"]["free_threaded"] == bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     assert document["python"]["debug"] == hasattr(sys, "gettotalrefcount")

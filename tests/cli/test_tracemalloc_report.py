@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 PROGRAM = """
 import atexit, json, sys, tracemalloc; FILE = __file__
@@ -24,6 +27,13 @@ sys.exit(4)
 """
 
 
+def schema() -> Any:
+    jsonschema = pytest.importorskip("jsonschema")
+    text = files("meminspect").joinpath("schemas", "tracemalloc-report-1.json").read_text("utf-8")
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
 def traced(folder: Path, *options: str, program: str = PROGRAM) -> tuple[dict[str, Any], Any, int, str]:
     script, target = folder / "program.py", folder / "report.json"
     script.write_text(program)
@@ -32,6 +42,8 @@ def traced(folder: Path, *options: str, program: str = PROGRAM) -> tuple[dict[st
         capture_output=True, text=True, timeout=120, check=False, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     document = json.loads(target.read_text()) if target.exists() else {}
+    if document:
+        schema().validate(document)
     return document, json.loads(done.stdout) if done.stdout else None, done.returncode, done.stderr
 
 

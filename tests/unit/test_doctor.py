@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -95,3 +97,14 @@ def test_the_document_has_every_fact() -> None:
     assert document["layouts"][0]["facts"] == [{"text": text, "verdict": verdict} for text, verdict in FACTS]
     assert set(document["extras"]) == {"plot", "notebook", "test"}
     assert [row["name"] for row in document["features"]]
+
+
+def test_documents_with_and_without_a_layout_are_valid_by_the_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(files("meminspect").joinpath("schemas", "doctor-1.json").read_text("utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    for doctor in (made([WRONG, TRIED]), made([WRONG], reason="no layout is true")):
+        document = doctor_json.document(doctor)
+        validator.validate(document)
+        for key in document:
+            assert not validator.is_valid({name: value for name, value in document.items() if name != key})

@@ -1,4 +1,4 @@
-"""`meminspect doctor` as JSON: every figure of the page."""
+"""`meminspect doctor` as JSON: every figure of the page (schemas/doctor-1.json)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The tracemalloc report as JSON: every figure of the page, and the rows that it leaves out for room."""
+"""The tracemalloc report as JSON: every figure of the page, and the rows that it leaves out for room.
+
+Its form is schemas/tracemalloc-report-1.json.
+"""
 
 from __future__ import annotations
 
