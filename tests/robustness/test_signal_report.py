@@ -405,3 +405,37 @@ def test_partial_and_whole_reports_are_valid_by_the_schema(run: RUN) -> None:
     jsonschema.validate(program.report(), schema)
     program.say()
     jsonschema.validate(program.report(partial=False), schema)
+
+
+BIG = """
+kept = [[number] for number in range(200_000)]
+print("ready", flush=True)
+for line in sys.stdin:
+    print(eval(line), flush=True)
+"""
+
+
+@pytest.mark.skipif(not HAS_GIL, reason="nothing is held in a free-threaded build")
+@pytest.mark.parametrize("ceiling", [None, 1e-6])
+def test_a_ceiling_on_the_pause_is_kept_and_what_it_cost_is_said(run: RUN, ceiling: float | None) -> None:
+    """A worker with a big heap: without a ceiling all of it is told, with a tiny one it is told what was left out."""
+    program = run(INSTALLED.replace('.json")', f'.json", max_pause={ceiling})') + BIG)
+    program.line()
+    os.kill(program.pid, SIGNAL)
+    report = program.report(partial=False)
+    sections = {name: report[name] for name in ("memory", "pymalloc", "gc")}
+    reasons = {name: section["reason"] or "" for name, section in sections.items()}
+    cut = {name for name, reason in reasons.items() if "max_pause was reached" in reason}
+    if ceiling is None:
+        assert cut == set()
+        assert sum(generation["objects"] for generation in report["gc"]["generations"]) >= 200_000
+    else:
+        assert {"memory", "gc"} <= cut
+        assert not any(sections[name]["exact"] for name in cut)
+        assert [generation["objects"] for generation in report["gc"]["generations"]] == [None] * 3
+        assert any(finding["id"] == "partial" for finding in report["findings"])
+        if report["python"]["allocator"].startswith("pymalloc"):
+            assert "pymalloc" in cut
+            assert report["pymalloc"]["cross_check"]["agrees"] is None
+    program.say("len(kept)")
+    assert program.line() == "200000"

@@ -24,6 +24,7 @@ from report_samples import (
     tree_of,
 )
 
+from meminspect.models.heap import ThreadHeap, WaitingFrees
 from meminspect.models.memory import MemoryNode
 from meminspect.models.report import Report
 from meminspect.probes.report import build
@@ -215,3 +216,22 @@ def test_a_deep_tree_is_cut() -> None:
     report = report_of(scattered_heap(9), memory_of(MemoryNode("RSS", MIB, 0, None, (node,))))
     assert len(report_text.render(report)) < 20_000
     json.dumps(report_json.document(report))
+
+
+def test_heaps_of_threads_and_what_they_have_still_to_free() -> None:
+    """Of free-threaded builds; a heap that could not be stopped is marked, and the smallest are summed."""
+    heaps = [
+        ThreadHeap("thread", 0, 7, 4000 + at, "gc", 2, 0, 0, 100, (20 - at) * MIB, MIB, at, at * 64, exact=at != 1)
+        for at in range(11)
+    ]
+    waits = (WaitingFrees(7, 4000, True, 5, MIB, 12, 2 * MIB), WaitingFrees(None, None, None, 0, 0, 0, 0))
+    heap = replace(scattered_heap(), allocator="mimalloc", heaps=tuple(heaps), waiting=waits)
+    lines = report_text.render(replace(bare_report(), pymalloc=heap), width=100).split("\n")
+    rows = [" ".join(line.split()) for line in lines]
+    assert "thread 4000 gc 2 100 20.00 1.00 0" in rows
+    assert "thread 4001 * gc 2 100 19.00 1.00 1" in rows
+    assert "3 more 6 300 33.00 3.00 27" in rows
+    assert "* could not be stopped, so it was copied while it may have changed" in rows
+    assert "thread 4000, asleep 5 1.00 12 2.00" in rows
+    assert not [row for row in rows if row.startswith("the interpreter (of ended")]
+    assert "Heaps of" not in report_text.render(bare_report())

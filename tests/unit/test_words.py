@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meminspect.analysis.words import count, mib, percent, seconds, size
+from meminspect.analysis.words import amount, count, mib, percent, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,11 @@ def test_count_and_mib() -> None:
     assert count(1387, "arena") == "1,387 arenas"
     assert count(2, "process", "processes") == "2 processes"
     assert mib(1 << 30) == "1,024.0"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 MiB"), (1, "< 0.1 MiB"), (300 << 10, "0.3 MiB"), (5 << 20, "5.0 MiB"), (5000 << 20, "5,000 MiB")],
+)
+def test_amounts_have_one_unit(value: int, text: str) -> None:
+    assert amount(value) == text

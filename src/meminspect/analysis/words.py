@@ -24,6 +24,15 @@ def size(value: int) -> str:
     return f"{value} byte" if value == 1 else f"{value} bytes"
 
 
+def amount(value: int) -> str:
+    """Memory of a process, always in MiB: '36 MiB', '3.1 MiB', '0.2 MiB', '< 0.1 MiB', '0 MiB'."""
+    if abs(value) >= 10 * MIB or value == 0:
+        return f"{value / MIB:,.0f} MiB"
+    if abs(value) < MIB / 20:
+        return "< 0.1 MiB"
+    return f"{value / MIB:.1f} MiB"
+
+
 def count(value: int, noun: str, plural: str | None = None) -> str:
     """'1 arena', '1,387 arenas'."""
     return f"{value:,} {noun if value == 1 else plural or noun + 's'}"

@@ -43,6 +43,15 @@ class Command:
         raise NotImplementedError
 
 
+def output_options() -> list[click.Parameter]:
+    """The form and the place of what a command shows: options that every such command has."""
+    return [
+        click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
+        click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
+        click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
+    ]
+
+
 class Commands(click.Group):
     """`meminspect`: every module of the folder is a command."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, output_options
 from meminspect.launch.output import open_output
 
 
@@ -22,11 +22,7 @@ class DoctorCommand(Command):
     )
 
     def params(self) -> list[click.Parameter]:
-        return [
-            click.Option(["--json", "as_json"], is_flag=True, help="As JSON."),
-            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
-            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
-        ]
+        return output_options()
 
     def run(self, options: Mapping[str, Any]) -> int:
         output = open_output(options["output"], beside_program=False)

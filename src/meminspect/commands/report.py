@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, output_options
 from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
@@ -38,10 +38,8 @@ class ReportCommand(Command):
 
     def params(self) -> list[click.Parameter]:
         return [
-            click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
+            *output_options(),
             click.Option(["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."),
-            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
-            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
             click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process, which is not stopped."),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),

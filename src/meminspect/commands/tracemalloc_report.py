@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, output_options
 from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
@@ -31,9 +31,7 @@ class TracemallocReportCommand(Command):
 
     def params(self) -> list[click.Parameter]:
         return [
-            click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
-            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
-            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
+            *output_options(),
             click.Option(
                 ["--frames"], type=click.IntRange(1, 1000), default=10, show_default=True, metavar="N",
                 help="Frames to keep of each traceback; more take more memory.",

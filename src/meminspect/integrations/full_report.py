@@ -54,10 +54,7 @@ def _text(value: dict[str, Any]) -> bytes:
 
 def _import_all() -> None:
     for _, module in report.SECTIONS.values():
-        try:
-            import_module(f"meminspect.probes.{module}")
-        except ModuleNotFoundError:
-            continue
+        import_module(f"meminspect.probes.{module}")
 
 
 _import_all()

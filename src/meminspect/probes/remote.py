@@ -49,11 +49,8 @@ def take(pid: int, *, drawn: bool = False) -> tuple[dict[str, Any], dict[str, An
 
 
 def _capture(section: str, pid: int, **what: bool) -> Any:
-    capture = getattr(_native, f"{section}_capture", None)
-    if capture is None:
-        return {"error": "absent", "reason": "this build of meminspect has no capture of it"}
     try:
-        return capture(pid=pid, **what)
+        return getattr(_native, f"{section}_capture")(pid=pid, **what)
     except Exception as error:
         return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -90,11 +89,7 @@ def section(name: str, raw: Raw, missing: dict[str, str]) -> Any:
     if isinstance(value, Mapping) and "error" in value:
         missing[name] = str(value.get("reason") or value["error"])
         return None
-    try:
-        make: Callable[[Any], Any] = import_module(f"{__package__}.{module}").build
-    except ModuleNotFoundError:
-        missing[name] = "this build of meminspect cannot read its capture"
-        return None
+    make: Callable[[Any], Any] = import_module(f"{__package__}.{module}").build
     made = make(value)
     return (made,) if name == "gil" and isinstance(made, GilCounters) else made
 
@@ -124,7 +119,7 @@ def own_python() -> dict[str, Any]:
     return {
         "version": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        "free_threaded": "t" in sys.abiflags,
         "debug": hasattr(sys, "gettotalrefcount"),
         "executable": sys.executable or None,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..analysis.composition import COMPOSITION
 from ..analysis.tree import leaf_sum
-from ..analysis.words import count, percent, seconds, size
+from ..analysis.words import amount, count, percent, seconds
 from ..models.memory import Cgroup, MemoryBreakdown
 from ..models.report import Finding, Report
 from .page import ANSWER, DIM, FIGURE, GOOD, HEADING, WARN, Page
@@ -35,7 +35,7 @@ def headline(report: Report) -> str:
     """The answer: RSS, and the first finding on it."""
     if report.memory is None:
         return f"RSS could not be read: {report.missing.get('memory', 'unknown')}."
-    rss = f"RSS is {size(report.memory.rss_bytes)}."
+    rss = f"RSS is {amount(report.memory.rss_bytes)}."
     lead = report.findings[0] if report.findings else None
     if lead is None or lead.concern != "memory":
         return rss
@@ -88,22 +88,22 @@ def kernel_sums(memory: MemoryBreakdown) -> list[str]:
         ("peak RSS", memory.peak_rss_bytes),
         ("swap", memory.swap_bytes),
     ]
-    known = [f"{name} {size(value)}" for name, value in sums if value is not None]
-    return [f"RSS {size(memory.rss_bytes)}", *known]
+    known = [f"{name} {amount(value)}" for name, value in sums if value is not None]
+    return [f"RSS {amount(memory.rss_bytes)}", *known]
 
 
 def cgroup_facts(group: Cgroup) -> list[str]:
     """What the control group holds, and how far it is from its limit."""
     facts = []
     if group.current_bytes is not None:
-        facts.append(f"{size(group.current_bytes)} used")
-    facts.append(f"limit {size(group.max_bytes)}" if group.max_bytes is not None else "no limit")
+        facts.append(f"{amount(group.current_bytes)} used")
+    facts.append(f"limit {amount(group.max_bytes)}" if group.max_bytes is not None else "no limit")
     if group.high_bytes is not None:
-        facts.append(f"throttled from {size(group.high_bytes)}")
+        facts.append(f"throttled from {amount(group.high_bytes)}")
     if group.headroom_bytes is not None:
-        facts.append(f"{size(group.headroom_bytes)} left")
+        facts.append(f"{amount(group.headroom_bytes)} left")
     parts = (("anon", group.anon_bytes), ("file", group.file_bytes), ("kernel", group.kernel_bytes))
-    facts += [f"{name} {size(value)}" for name, value in (*parts, ("shmem", group.shmem_bytes)) if value]
+    facts += [f"{name} {amount(value)}" for name, value in (*parts, ("shmem", group.shmem_bytes)) if value]
     if group.oom_kills:
         facts.append(f"{group.oom_kills} OOM kills")
     return facts

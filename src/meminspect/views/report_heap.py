@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ..analysis.fragmentation import class_fragmentation
 from ..analysis.words import count, mib, percent, size
-from ..models.heap import HeapBytes, HeapMap, SizeClass
+from ..models.heap import HeapBytes, HeapMap, SizeClass, ThreadHeap, WaitingFrees
 from ..models.report import Report
 from .bars import bar, legend, picture
 from .page import DIM, FIGURE, WARN, Column, Page
@@ -15,6 +15,7 @@ from .palette import OCCUPANCY, step
 
 PICTURE_LINES = 8
 CLASSES = 12  # rows of the table; the rest is summed
+HEAPS = 8
 
 
 def section(page: Page, report: Report) -> None:
@@ -33,6 +34,9 @@ def section(page: Page, report: Report) -> None:
         ledger(page, heap.bytes)
     if any(item.pools for item in heap.size_classes):
         classes(page, heap)
+    if heap.heaps:
+        thread_heaps(page, heap)
+    waiting(page, heap)
     fragmentation(page, report)
 
 
@@ -134,6 +138,87 @@ def class_row(name: str, items: list[SizeClass]) -> tuple[str, ...]:
         mib(used, 2),
         mib(free, 2),
         percent(one) if one is not None else "-",
+    )
+
+
+def thread_heaps(page: Page, heap: HeapMap) -> None:
+    """mimalloc's heaps by owner and tag, largest first; what does not fit is summed."""
+    ordered = sorted(heap.heaps, key=lambda item: -(item.used_bytes + item.free_bytes))
+    shown, rest = ordered[:HEAPS], ordered[HEAPS:]
+    if len(rest) == 1:
+        shown, rest = ordered, []
+    rows = [heap_row(heap_name(item), item.tag, [item]) for item in shown]
+    if rest:
+        rows.append(heap_row(f"{len(rest)} more", "", rest))
+    page.line()
+    columns = (
+        Column("Heaps of", grow=True),
+        Column("tag"),
+        Column("pages", figures=True),
+        Column("live", figures=True),
+        Column("live MiB", figures=True),
+        Column("free MiB", figures=True),
+        Column("uncollected", figures=True),
+    )
+    page.table(columns, rows)
+    if any(not item.exact for item in shown):
+        page.indented(("* could not be stopped, so it was copied while it may have changed", DIM))
+
+
+def heap_name(heap: ThreadHeap) -> str:
+    """Whose heap it is; with a star when it is not exact."""
+    name = f"thread {heap.native_id}" if heap.native_id is not None else heap.owner
+    if heap.interpreter:
+        name += f", interpreter {heap.interpreter}"
+    return name if heap.exact else f"{name} *"
+
+
+def heap_row(name: str, tag: str, heaps: Sequence[ThreadHeap]) -> tuple[str, ...]:
+    return (
+        name,
+        tag,
+        f"{sum(item.pages for item in heaps):,}",
+        f"{sum(item.used_blocks for item in heaps):,}",
+        mib(sum(item.used_bytes for item in heaps), 2),
+        mib(sum(item.free_bytes for item in heaps), 2),
+        f"{sum(item.uncollected_blocks for item in heaps):,}",
+    )
+
+
+def waiting(page: Page, heap: HeapMap) -> None:
+    """What threads have still to free, most first: live for the allocator, dead for the program."""
+    rows = [item for item in heap.waiting if item.delayed_blocks or item.merge_objects]
+    if not rows:
+        return
+    rows.sort(key=lambda item: -(item.delayed_bytes + item.merge_bytes))
+    page.line()
+    columns = (
+        Column("Still to be freed by", grow=True),
+        Column("delayed", figures=True),
+        Column("MiB", figures=True),
+        Column("to merge", figures=True),
+        Column("MiB", figures=True),
+    )
+    cells = [waiting_row(waiting_name(item), [item]) for item in rows[:HEAPS]]
+    if rows[HEAPS:]:
+        cells.append(waiting_row(f"{len(rows) - HEAPS} more", rows[HEAPS:]))
+    page.table(columns, cells)
+
+
+def waiting_name(item: WaitingFrees) -> str:
+    """The thread, and that it sleeps: it frees nothing before it wakes."""
+    if item.native_id is None:
+        return "the interpreter (of ended threads)"
+    return f"thread {item.native_id}" + (", asleep" if item.asleep else "")
+
+
+def waiting_row(name: str, items: Sequence[WaitingFrees]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{sum(item.delayed_blocks for item in items):,}",
+        mib(sum(item.delayed_bytes for item in items), 2),
+        f"{sum(item.merge_objects for item in items):,}",
+        mib(sum(item.merge_bytes for item in items), 2),
     )
 
 
