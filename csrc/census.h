@@ -4,6 +4,7 @@
  * against the types (types.h), and what an object owns is claimed (owners.h). A buffer can look like an object, so a
  * claim is final: it sets the block's bit in a bitmap, and where the block was counted as an object too, that count is
  * taken back. So the order in which blocks are visited does not matter, and arenas may be shared out among threads.
+ * What such a false object claimed itself does not hold: then the walk is done again without it.
  * The caller holds the GIL (or walks in a frozen copy of the process); nothing here makes a Python object. */
 #ifndef MI_CENSUS_H
 #define MI_CENSUS_H
@@ -11,11 +12,23 @@
 #include "obmalloc.h"
 #include "owners.h"
 
-#define MI_CENSUS_MAX_THREADS 16
+enum { MI_CENSUS_MAX_THREADS = 16, MI_CENSUS_GUESSES = 8 };
 
-typedef struct mi_census_row { /* of one type, or of one owner of buffers */
+/* Of one type, or of one owner of buffers. Handed out as bytes: part of the raw format (probes/census.py). */
+typedef struct mi_census_row {
     uint64_t blocks[MI_MAX_SIZE_CLASSES]; /* by size class */
+    uint64_t large_blocks, large_bytes;
+    uint64_t requested_bytes;
+    uint64_t unasked; /* blocks whose requested size is not known */
 } mi_census_row;
+
+/* What points to unknown blocks of one size class most often: a guess. */
+typedef struct mi_census_guess {
+    int32_t type;  /* index, or -1: an owner's buffer */
+    int32_t owner; /* or -1 */
+    uint32_t offset; /* of the word, from the object or the block */
+    uint32_t count;
+} mi_census_guess;
 
 typedef struct mi_census {
     mi_census_row *objects; /* one a type, in the order of mi_types */
@@ -23,26 +36,41 @@ typedef struct mi_census {
     mi_census_row buffers[MI_OWNERS];
     mi_census_row unknown;
     mi_census_row live;
+    /* by size class, the large path last */
+    mi_census_guess guesses[MI_MAX_SIZE_CLASSES + 1][MI_CENSUS_GUESSES];
     /* claims that named no block in use: outside of the arenas (static or large), inside but no block's start, free, too
      * small for what it should hold, or claimed before (shared) */
     uint64_t claims_outside, claims_misplaced, claims_free, claims_small, claims_again;
     uint64_t looked_like_objects; /* buffers that the types alone would have taken for an object */
     uint64_t bitmap_bytes, table_bytes; /* our own memory while it ran */
+    uint64_t pools_left; /* not walked: the target's time was up */
     uint64_t walk_ns;
-    int threads;
+    int threads, rounds;
 } mi_census;
 
-/* Memory outside the heap whose words may point into it: an interpreter's own structure. What a word points to is claimed
- * only where it is a block in use that no type explains. */
+/* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use
+ * that no type explains; what is on its lists of free objects is claimed as that. */
 typedef struct mi_census_roots {
     uintptr_t address;
     size_t size;
+    uintptr_t free_lists; /* 0: it has none */
+    uintptr_t memory_errors; /* where the list of spare MemoryErrors begins; 0: none */
 } mi_census_roots;
 
-/* Walks the arenas of `heap` (with its pools: MI_WALK_POOLS), all of them held still and proven mapped by the target.
- * `padding` is what a debug allocator puts before a block, 0 without. `threads` 0: as many as help. */
-mi_error mi_census_take(const mi_target *target, const mi_layout *layout, const mi_heap *heap, const mi_types *types,
-                        uint32_t padding, int threads, const mi_census_roots *roots, size_t root_count, mi_census *census);
+typedef struct mi_census_request {
+    const mi_target *target;
+    const mi_layout *layout;
+    const mi_heap *heap; /* with its pools: MI_WALK_POOLS */
+    const mi_types *types;
+    uint32_t padding; /* what a debug allocator puts before a block */
+    int threads;      /* 0: as many as help */
+    int guesses;      /* look for what points to unknown blocks: as long again as the walk */
+    const mi_census_roots *roots;
+    size_t root_count;
+} mi_census_request;
+
+/* Walks the arenas of the heap, all of them held still and proven mapped by the target. */
+mi_error mi_census_take(const mi_census_request *request, mi_census *census);
 void mi_census_free(mi_census *census);
 
 #endif

@@ -27,6 +27,7 @@ const char *mi_owner_name(mi_owner owner) {
         [MI_OWNER_METHODCALLER] = "methodcaller: arguments",
         [MI_OWNER_NUMPY] = "numpy: parts of ufuncs and methods",
         [MI_OWNER_INTERPRETER] = "interpreter: state",
+        [MI_OWNER_FREE_OBJECTS] = "objects kept for later",
     };
     return (unsigned)owner < MI_OWNERS ? names[owner] : "unknown";
 }
@@ -131,21 +132,36 @@ static void claim_list(const mi_owner_context *context, uintptr_t object) {
 
 static void claim_set(const mi_owner_context *context, uintptr_t object) {
     uintptr_t table = word_of(object, context->layout->set_table);
-    if (table != object + (uintptr_t)context->layout->set_smalltable)
-        context->claim(context->claims, table, MI_OWNER_SET_TABLE, 0);
+    uintptr_t entries = word_of(object, context->layout->set_mask) + 1;
+    if (table != object + (uintptr_t)context->layout->set_smalltable && entries < (uintptr_t)1 << 40)
+        context->claim(context->claims, table, MI_OWNER_SET_TABLE, (size_t)entries * 16);
+}
+
+/* From 3.15 on the bytes are an object of their own. */
+static void claim_bytearray(const mi_owner_context *context, uintptr_t object) {
+    const mi_layout *layout = context->layout;
+    if (layout->bytearray_bytes == MI_ABSENT) return;
+    uintptr_t size = word_of(object, layout->bytearray_alloc);
+    context->claim(context->claims, word_of(object, layout->bytearray_bytes), MI_OWNER_BYTEARRAY,
+                   size < (uintptr_t)1 << 40 ? (size_t)size : 0);
 }
 
 /* A compact ASCII string has neither a UTF-8 cache nor characters elsewhere (Include/cpython/unicodeobject.h). */
 static void claim_str(const mi_owner_context *context, uintptr_t object) {
-    enum { COMPACT = 1 << 5, ASCII = 1 << 6 };
     const mi_layout *layout = context->layout;
     uint32_t state;
     memcpy(&state, (const void *)(object + (uintptr_t)layout->str_state), sizeof state);
-    if (state & COMPACT && state & ASCII) return;
-    uintptr_t utf8 = word_of(object, layout->str_utf8);
-    uintptr_t data = state & COMPACT ? 0 : word_of(object, layout->str_data);
-    if (utf8 != data) context->claim(context->claims, utf8, MI_OWNER_STR_UTF8, 0);
-    context->claim(context->claims, data, MI_OWNER_STR_DATA, 0);
+    state >>= layout->str_kind_shift;
+    uintptr_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
+    if (compact && ascii) return;
+    uintptr_t utf8 = word_of(object, layout->str_utf8), data = compact ? 0 : word_of(object, layout->str_data);
+    uintptr_t most = (uintptr_t)1 << 40, length = word_of(object, layout->str_length) + 1;
+    if (length > most) return;
+    if (utf8 && utf8 != data) {
+        uintptr_t bytes = word_of(object, layout->str_utf8_length) + 1;
+        context->claim(context->claims, utf8, MI_OWNER_STR_UTF8, bytes < most ? (size_t)bytes : 0);
+    }
+    context->claim(context->claims, data, MI_OWNER_STR_DATA, (size_t)(length * kind));
 }
 
 static void claim_type(const mi_owner_context *context, uintptr_t object) {
@@ -177,6 +193,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     claim_instance(context, type, object);
     switch ((mi_kind)type->kind) {
     case MI_KIND_PLAIN:
+    case MI_KIND_BYTES:
     case MI_KIND_INT: break;
     case MI_KIND_LIST: claim_list(context, object); break;
     case MI_KIND_ODICT:
@@ -189,7 +206,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_TYPE: claim_type(context, object); break;
     case MI_KIND_CODE: claim_code(context, object); break;
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
-    case MI_KIND_BYTEARRAY: claim_field(context, object, context->layout->bytearray_bytes, MI_OWNER_BYTEARRAY); break;
+    case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
     default: claim_pointers(context, type, object); break;
     }
 }

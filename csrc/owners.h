@@ -30,24 +30,31 @@ typedef enum mi_owner {
     MI_OWNER_METHODCALLER,
     MI_OWNER_NUMPY,
     MI_OWNER_INTERPRETER,
+    MI_OWNER_FREE_OBJECTS, /* from here on: allocated, and kept for objects to come */
     MI_OWNERS
 } mi_owner;
 
 /* "list: items", ... */
 const char *mi_owner_name(mi_owner owner);
+/* What is claimed by it is in use by the rules of the owner's own code; otherwise a word led there. */
+static inline int mi_owner_is_exact(mi_owner owner) { return owner <= MI_OWNER_SET_TABLE; }
 
 struct mi_claims;
 /* A block said to be at `address`, of at least `size` bytes (0: not known); true when it is a live block of the heap. */
 typedef int (*mi_owner_take)(struct mi_claims *claims, uintptr_t address, mi_owner owner, size_t size);
 
-/* Claims what the object at `object` owns; its basicsize bytes are readable where `at` points. `heap_word` copies a word
- * from a block of the heap, false when the address is in none. */
+/* Claims what the object at `object` owns; its basicsize bytes are readable there. */
 typedef struct mi_owner_context {
     const mi_layout *layout;
     const mi_types *types;
     struct mi_claims *claims;
     mi_owner_take claim;
+    /* the same of a word that may be something else: never takes what types as an object */
+    int (*claim_plain)(struct mi_claims *claims, uintptr_t word, mi_owner owner);
+    /* copies a word from a block of the heap; false when the address is in none */
     int (*heap_word)(struct mi_claims *claims, uintptr_t address, uintptr_t *word);
+    /* the bytes of the block in use that begins there, 0 when none does */
+    size_t (*heap_room)(struct mi_claims *claims, uintptr_t address);
 } mi_owner_context;
 
 void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object);

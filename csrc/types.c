@@ -7,9 +7,11 @@
 enum {
     LONG_SUBCLASS = 24,
     LIST_SUBCLASS = 25,
+    BYTES_SUBCLASS = 27,
     UNICODE_SUBCLASS = 28,
     DICT_SUBCLASS = 29,
     TYPE_SUBCLASS = 31,
+    HEAPTYPE = 9,
     HAVE_GC = 14
 };
 
@@ -69,6 +71,7 @@ static mi_kind kind_of(const mi_target *target, const mi_layout *layout, uintptr
     if (has(flags, DICT_SUBCLASS)) return MI_KIND_DICT;
     if (has(flags, UNICODE_SUBCLASS)) return MI_KIND_STR;
     if (has(flags, LONG_SUBCLASS)) return MI_KIND_INT;
+    if (has(flags, BYTES_SUBCLASS)) return MI_KIND_BYTES;
     if (has(flags, TYPE_SUBCLASS)) return MI_KIND_TYPE;
     return MI_KIND_PLAIN;
 }
@@ -81,6 +84,15 @@ static uint16_t preheader_of(const mi_layout *layout, uint64_t flags) {
     return size;
 }
 
+static mi_sizing sizing_of(const mi_layout *layout, const mi_type *type) {
+    if (type->kind == MI_KIND_STR) return MI_SIZING_STR;
+    if (type->kind == MI_KIND_INT) return MI_SIZING_INT;
+    if (type->itemsize) return MI_SIZING_VAR;
+    if (layout->type_inline_values != MI_ABSENT && type->flags & (uint64_t)(uint32_t)layout->type_inline_values)
+        return MI_SIZING_INLINE;
+    return MI_SIZING_FIXED;
+}
+
 static mi_error read_type(const mi_target *target, const mi_layout *layout, uintptr_t address, mi_type *type) {
     int64_t basicsize, itemsize;
     mi_error error = mi_target_read(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
@@ -91,9 +103,12 @@ static mi_error read_type(const mi_target *target, const mi_layout *layout, uint
     type->kind = (uint16_t)kind_of(target, layout, address, type->flags);
     type->preheader = preheader_of(layout, type->flags);
     type->basicsize = basicsize < 0 || basicsize > INT32_MAX ? INT32_MAX : (uint32_t)basicsize;
+    type->whole = type->basicsize;
     type->itemsize = itemsize < 0 || itemsize > INT32_MAX ? 0 : (uint32_t)itemsize;
     /* the basicsize of str is that of its largest form; a compact ASCII string is shorter */
     if (type->kind == MI_KIND_STR) type->basicsize = (uint32_t)layout->str_ascii_size;
+    type->sizing = (uint8_t)sizing_of(layout, type);
+    type->generic = (uint8_t)has(type->flags, HEAPTYPE);
     return MI_OK;
 }
 

@@ -19,6 +19,7 @@ typedef enum mi_kind {
     MI_KIND_SET,
     MI_KIND_STR,
     MI_KIND_INT,
+    MI_KIND_BYTES,
     MI_KIND_TYPE,
     MI_KIND_CODE,
     MI_KIND_FUNCTION,
@@ -39,13 +40,19 @@ typedef enum mi_kind {
     MI_KINDS
 } mi_kind;
 
+/* How the size of an object follows from it (object_size.h). */
+typedef enum mi_sizing { MI_SIZING_FIXED, MI_SIZING_STR, MI_SIZING_INT, MI_SIZING_VAR, MI_SIZING_INLINE } mi_sizing;
+
 typedef struct mi_type {
     uintptr_t address;
     uint64_t flags;
     uint32_t basicsize; /* the smallest an object of it can be */
+    uint32_t whole;     /* tp_basicsize itself */
     uint32_t itemsize;
     uint16_t preheader; /* bytes before the object: GC head, managed dict and weak references */
     uint16_t kind;
+    uint8_t sizing;
+    uint8_t generic; /* 1: objects come from tp_alloc, which makes room for one item more */
 } mi_type;
 
 typedef struct mi_types {

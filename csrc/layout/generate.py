@@ -46,6 +46,29 @@ HEADERS = """\
 #define MI_ENCODED_LISTS 0
 #endif
 #endif
+#if PY_VERSION_HEX >= 0x030C0000
+#define MI_LONG_DIGITS offsetof(PyLongObject, long_value.ob_digit)
+#else
+#define MI_LONG_DIGITS offsetof(PyLongObject, ob_digit)
+#endif
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+#define MI_STR_KIND_SHIFT 8
+#else
+#define MI_STR_KIND_SHIFT 2
+#endif
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+#define MI_FREE_LISTS offsetof(_PyThreadStateImpl, freelists)
+#define MI_FREE_LISTS_SIZE sizeof(struct _Py_freelists)
+#elif defined(Py_GIL_DISABLED)
+#define MI_FREE_LISTS offsetof(_PyThreadStateImpl, freelists)
+#define MI_FREE_LISTS_SIZE sizeof(struct _Py_object_freelists)
+#elif PY_VERSION_HEX >= 0x030D0000
+#define MI_FREE_LISTS offsetof(PyInterpreterState, object_state.freelists)
+#define MI_FREE_LISTS_SIZE sizeof(((PyInterpreterState *)0)->object_state.freelists)
+#else
+#define MI_FREE_LISTS offsetof(PyInterpreterState, float_state)
+#define MI_FREE_LISTS_SIZE (offsetof(PyInterpreterState, exc_state) - MI_FREE_LISTS)
+#endif
 #ifdef Py_TPFLAGS_MANAGED_WEAKREF
 #define MI_TYPE_PREHEADER_FLAGS (Py_TPFLAGS_MANAGED_DICT | Py_TPFLAGS_MANAGED_WEAKREF)
 #else

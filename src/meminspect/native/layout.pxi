@@ -38,7 +38,7 @@ cdef extern from "layout.h":
     enum: MI_MAX_TRIALS
     ctypedef struct mi_layout:
         uint32_t version
-        int32_t interpreter_size
+        int32_t interpreter_size, free_lists, free_memory_errors
         int32_t free_threaded, debug
         int32_t thread_mimalloc, mimalloc_heaps, mimalloc_heap_size, mimalloc_heap_count, mimalloc_slice_size
         int32_t interpreter_obmalloc

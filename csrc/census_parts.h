@@ -1,0 +1,95 @@
+/* census_parts.h - what the parts of a census share: where blocks begin, what is claimed, what was counted.
+ *
+ * census.c walks the pools, census_roots.c claims what belongs to the interpreter, census_large.c does for malloc's chunks
+ * what census.c does for blocks, census_guess.c says what points to the unknown ones. */
+#ifndef MI_CENSUS_PARTS_H
+#define MI_CENSUS_PARTS_H
+
+#include <stdatomic.h>
+
+#include "census.h"
+#include "object_size.h"
+
+enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16 };
+
+/* Where an arena's pools are; found from an address by hash. */
+typedef struct mi_arena_span {
+    uintptr_t start, pools, pools_end;
+} mi_arena_span;
+
+/* A block that was claimed and looks like an object. */
+typedef struct mi_lookalike {
+    uintptr_t block, claimer; /* claimer: the block of the object that claimed it, 0: it is no block of the heap */
+    uint32_t type;
+    uint32_t verdict; /* see census.c, judge */
+} mi_lookalike;
+
+typedef struct mi_census_shared {
+    const mi_target *target;
+    const mi_layout *layout;
+    const mi_heap *heap;
+    const mi_types *types;
+    mi_arena_span *spans;
+    uint32_t *slots; /* open addressing over address / arena_size; span + 1 */
+    unsigned slot_bits, arena_shift;
+    _Atomic uint64_t *claimed; /* one bit per 16 bytes of each arena */
+    size_t claimed_words_per_arena;
+    uint32_t padding, pool_mask;
+    uint32_t reciprocal[MI_MAX_SIZE_CLASSES];
+    atomic_size_t next_pool;  /* pools are handed out to the threads in runs */
+    atomic_size_t pools_left; /* that were not walked when the time was up */
+    const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
+    size_t excluded_count;
+    struct mi_large *large; /* malloc's chunks, or NULL */
+} mi_census_shared;
+
+typedef struct mi_claims { /* of one thread */
+    mi_census_shared *all;
+    mi_owner_context context;
+    int64_t *objects;   /* type * size classes of the layout */
+    int64_t *requested; /* by type; those of one size are counted at the end */
+    int64_t *large_objects, *large_bytes;
+    mi_census_row buffers[MI_OWNERS], live;
+    uint64_t outside, misplaced, free, small, again, looked_like_objects;
+    uintptr_t claimer;
+    uintptr_t last_word[3];
+    int last_type[3];
+    struct {
+        uintptr_t address, claimer;
+        size_t size;
+        mi_owner owner;
+    } ring[MI_CLAIM_RING];
+    unsigned ring_next;
+    size_t last_span;
+    mi_lookalike *lookalikes;
+    size_t lookalike_count;
+} mi_claims;
+
+/* A block in use, as its pool's header has it. */
+typedef struct mi_census_block {
+    size_t span;
+    uint32_t size, size_class;
+} mi_census_block;
+
+/* The span whose pools hold `address`, or -1. */
+long mi_census_span(const mi_census_shared *all, uintptr_t address);
+/* Whether a block in use may begin at `address`; its place on the pool's free list is not looked at. */
+int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block);
+int mi_census_is_free(const mi_census_shared *all, uintptr_t block);
+int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t block);
+/* The type of the object in a block of `size` bytes whose first bytes are at `at`, or -1; `before`: its place in the block. */
+int mi_census_classify(mi_claims *mine, const unsigned char *at, uint32_t size, uint32_t *before);
+/* Claims at once. `address` is what the owner's pointer says, `size` what it asked for (0: not known). */
+int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size);
+/* A word whose meaning is not known: never takes what types as an object. True when it was claimed now. */
+int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner);
+/* Sets a bit for each block of the pool that is on its free list. */
+enum { MI_POOL_MASK_WORDS = 64 }; /* a pool of 64 KiB at most, in units of the alignment */
+void mi_census_free_mask(const mi_census_shared *all, const mi_pool *pool, uint64_t *mask);
+
+void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count);
+
+/* census_guess.c: what points to the unknown blocks, by size class. */
+mi_error mi_census_guess_take(mi_claims *mine, mi_census *census);
+
+#endif

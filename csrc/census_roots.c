@@ -1,0 +1,85 @@
+/* census_roots.c - what belongs to the interpreter and its threads: their own tables, and objects kept for later.
+ *
+ * A free list is followed by the words that may link its items, and only to items of the same size class that no type
+ * explains: Python/object.c and Objects/*.c link by the first word from 3.14 on, before by ob_type (float), the first item
+ * (tuple) or the list of weak references (Context), or keep arrays of pointers. */
+#include "census_parts.h"
+
+#include <string.h>
+
+static uintptr_t word_at(uintptr_t address) {
+    uintptr_t word;
+    memcpy(&word, (const void *)address, sizeof word);
+    return word;
+}
+
+/* Claims the block that the item at `item` lies in: at its start, or behind a GC head and pre-header. Its place in the
+ * block, or -1. */
+static int claim_item(mi_claims *mine, uintptr_t item, mi_owner owner, mi_census_block *block) {
+    if (!item || item % MI_UNIT) return -1;
+    for (int before = 0; before <= 2 * MI_UNIT; before += MI_UNIT) {
+        uintptr_t start = item - (uintptr_t)before - mine->all->padding;
+        if (mi_census_span(mine->all, start) < 0 || !mi_census_block_at(mine, start, block)) continue;
+        if (mi_census_claim_word(mine, item - (uintptr_t)before, owner)) return before;
+    }
+    return -1;
+}
+
+/* Objects/floatobject.c: 8; tupleobject.c: 24; context.c: ctx_weakreflist, 48; from 3.14 on pycore_freelist.h: 0. */
+static const int32_t links[] = {0, 8, 24, 48};
+
+static void follow(mi_claims *mine, uintptr_t item, const mi_census_block *first) {
+    enum { MOST = 1 << 20 };
+    for (int left = MOST; left; left--) {
+        uintptr_t next = 0;
+        mi_census_block block = {0};
+        for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+            if ((uint32_t)links[i] + sizeof(void *) + mine->all->padding * 2 > first->size) break;
+            uintptr_t word = word_at(item + (uintptr_t)links[i]);
+            if (claim_item(mine, word, MI_OWNER_FREE_OBJECTS, &block) < 0) continue;
+            next = word;
+            break;
+        }
+        if (!next || block.size_class != first->size_class) return;
+        item = next;
+    }
+}
+
+static void claim_free_lists(mi_claims *mine, uintptr_t from, size_t size) {
+    for (size_t at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
+        uintptr_t item = word_at(from + at);
+        mi_census_block block;
+        if (claim_item(mine, item, MI_OWNER_FREE_OBJECTS, &block) >= 0) follow(mine, item, &block);
+    }
+}
+
+/* Objects/exceptions.c: each spare MemoryError names the next one in its dict's place. */
+static void claim_memory_errors(mi_claims *mine, uintptr_t item) {
+    enum { MOST = 64 };
+    mi_census_block block;
+    for (int left = MOST; left && claim_item(mine, item, MI_OWNER_FREE_OBJECTS, &block) >= 0; left--)
+        item = word_at(item + (uintptr_t)mine->all->layout->exception_dict);
+}
+
+/* What the words of a range point to, and what the words of those blocks point to. */
+static void claim_words(mi_claims *mine, uintptr_t from, size_t size, int depth) {
+    for (size_t at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
+        uintptr_t word = word_at(from + at);
+        mi_census_block block;
+        if (!mi_census_claim_word(mine, word, MI_OWNER_INTERPRETER) || !depth) continue;
+        if (!mi_census_block_at(mine, word - mine->all->padding, &block)) continue;
+        claim_words(mine, word, block.size - mine->all->padding * 3 / 2, depth - 1);
+    }
+}
+
+void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count) {
+    enum { DEPTH = 16 }; /* dtoa's lists of numbers are linked */
+    const mi_layout *layout = mine->all->layout;
+    for (size_t i = 0; i < count; i++) {
+        const mi_census_roots *root = &roots[i];
+        if (!mi_os_maps_covers(&mine->all->target->maps, root->address, root->size)) continue;
+        if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)layout->free_lists_size);
+        if (root->memory_errors) claim_memory_errors(mine, word_at(root->memory_errors));
+        claim_words(mine, root->address, root->size, DEPTH);
+    }
+}
