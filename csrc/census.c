@@ -446,6 +446,7 @@ static mi_claims *claims_open(mi_census_shared *all) {
         return NULL;
     }
     size_t types = all->types->count;
+    for (int slot = 0; slot < 3; slot++) mine->last_word[slot] = all->types->items[0].address; /* item 0, as last_type is */
     mine->all = all;
     mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room};
     mine->objects = (int64_t *)(mine + 1);

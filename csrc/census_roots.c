@@ -1,7 +1,7 @@
 /* census_roots.c - what belongs to the interpreter and its threads: their own tables, and objects kept for later.
  *
  * A free list is followed by the words that may link its items, and only to items of the same size class that no type
- * explains: Python/object.c and Objects/*.c link by the first word from 3.14 on, before by ob_type (float), the first item
+ * explains: the types of Objects/ link by the first word from 3.14 on, before by ob_type (float), the first item
  * (tuple) or the list of weak references (Context), or keep arrays of pointers. */
 #include "census_parts.h"
 

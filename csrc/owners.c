@@ -164,14 +164,35 @@ static void claim_str(const mi_owner_context *context, uintptr_t object) {
     context->claim(context->claims, data, MI_OWNER_STR_DATA, (size_t)(length * kind));
 }
 
+/* Words of a structure that are pointers or numbers: what they point to belongs to it when it is no object. */
+static void claim_words(const mi_owner_context *context, uintptr_t object, size_t from, size_t to, mi_owner owner) {
+    for (size_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t))
+        context->claim_plain(context->claims, word_of(object, (int32_t)at), owner);
+}
+
 static void claim_type(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
     enum { HEAPTYPE = 1 << 9 };
     uintptr_t flags = word_of(object, layout->type_flags);
-    if (!(flags & HEAPTYPE)) return;
+    if (!(flags & HEAPTYPE)) { /* a struct sequence's members are made at run time (structseq.c) */
+        claim_words(context, object, (size_t)layout->object_size, (size_t)layout->type_size, MI_OWNER_TYPE);
+        return;
+    }
     claim_field(context, object, layout->type_doc, MI_OWNER_TYPE);
     claim_field(context, object, layout->heap_type_name, MI_OWNER_TYPE);
     claim_field(context, object, layout->heap_type_cached_keys, MI_OWNER_SHARED_KEYS);
+    /* tp_methods, tp_members, tp_getset of types made from a spec (PyType_FromMetaclass copies them) */
+    claim_words(context, object, (size_t)layout->object_size, (size_t)layout->heap_type_size, MI_OWNER_TYPE);
+}
+
+/* numpy's ufunc keeps names, loops and a table of what was resolved before: blocks that hold blocks. */
+static void claim_ufunc(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
+    for (size_t at = 16; at + sizeof(uintptr_t) <= type->basicsize; at += sizeof(uintptr_t)) {
+        uintptr_t part = word_of(object, (int32_t)at);
+        if (!context->claim_plain(context->claims, part, MI_OWNER_NUMPY)) continue;
+        size_t room = context->heap_room(context->claims, part);
+        claim_words(context, part, 0, room < 32 ? room : 32, MI_OWNER_NUMPY);
+    }
 }
 
 static void claim_code(const mi_owner_context *context, uintptr_t object) {
@@ -207,6 +228,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_CODE: claim_code(context, object); break;
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
+    case MI_KIND_UFUNC: claim_ufunc(context, type, object); break;
     default: claim_pointers(context, type, object); break;
     }
 }

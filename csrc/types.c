@@ -43,6 +43,7 @@ static const struct {
     {"itertools.permutations", MI_KIND_PERMUTATIONS},
     {"operator.methodcaller", MI_KIND_METHODCALLER},
     {"numpy._ArrayMethod", MI_KIND_ARRAY_METHOD},
+    {"numpy._BoundArrayMethod", MI_KIND_ARRAY_METHOD},
     {"numpy.ufunc", MI_KIND_UFUNC},
 };
 

@@ -232,6 +232,7 @@ FIELDS = [
     # -- buffers that objects own (cpython/*.h, pycore_*.h) --
     Field("type_preheader_flags", "MI_TYPE_PREHEADER_FLAGS", "flags of types whose instances have a pre-header"),
     Field("type_managed_dict", "Py_TPFLAGS_MANAGED_DICT", "flag: instances have a managed dict"),
+    Field("type_size", "sizeof(PyTypeObject)", "bytes"),
     Field("type_doc", offset("PyTypeObject", "tp_doc"), "const char *"),
     Field("heap_type_size", "sizeof(PyHeapTypeObject)", "bytes"),
     Field("heap_type_name", offset("PyHeapTypeObject", "_ht_tpname"), "char *"),
