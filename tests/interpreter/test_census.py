@@ -41,7 +41,5 @@ def test_the_parts_sum_to_the_whole():
     taken = census()
     for path in filter(None, (taken.small, taken.large)):
         assert path.count == path.objects + path.buffers + path.free_lists + path.unknown
-        assert path.bytes == (
-            path.objects_bytes + path.buffers_bytes + path.free_lists_bytes + path.unknown_bytes
-        )
+        assert path.bytes == (path.objects_bytes + path.buffers_bytes + path.free_lists_bytes + path.unknown_bytes)
     assert sum(row.count for row in taken.size_classes) == taken.small.count

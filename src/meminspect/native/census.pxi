@@ -212,6 +212,12 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False):
             mi_census_free(&census)
 
 
+def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """census_capture() with guesses as a record of the launcher's file; what csrc/preload.c calls."""
+    record_write(fd, kind, {"census": census_capture(max_pause, 0, True),
+                            "own_blocks": None if own_blocks < 0 else own_blocks})
+
+
 cdef list heap_reasons(const mi_heap_walk *walk):
     """Why the walk of the pools was not whole: texts."""
     cdef size_t i

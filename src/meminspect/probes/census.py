@@ -8,7 +8,9 @@ The raw format, what `_native.census_capture()` returns:
     buffers           -- [(owner, ROW), ...]
     free_lists        -- [(name, ROW), ...]
     unknown, live     -- ROW each
-    guesses           -- {index of the size class, or None of the large path: text}
+    guesses           -- {index of the size class, or None of the large path: [(kind, (module, qualified name) or None,
+                         offset of the word in bytes, how often), ...]}: what points to unknown blocks. kind: "object",
+                         "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
     large             -- whether malloc's heaps were walked; large_reason: why not
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
     reasons           -- texts: why the figures are not exact
@@ -53,7 +55,7 @@ class Row(NamedTuple):
         return sum(self.small) + self.large_count
 
 
-def census(*, max_pause: float | None = 1.0, threads: int = 0) -> Census:
+def census(*, max_pause: float | None = 1.0, threads: int = 0, guesses: bool = False) -> Census:
     """What is in every live block of this process: counts and bytes by type, by owner of buffers, and what is unknown.
 
     Objects are recognised by their header: a pointer to a type that `object` leads to by its subclasses, at the place
@@ -63,13 +65,14 @@ def census(*, max_pause: float | None = 1.0, threads: int = 0) -> Census:
 
     The GIL is held (all threads stopped in free-threaded builds) for `max_pause` seconds at most (None: no ceiling):
     what was not walked by then is left out, and `exact` and `reason` say so. threads -- native threads to walk with;
-    0: as many as help.
+    0: as many as help. guesses -- look for what points to unknown blocks, which takes as long again; what is found is a
+    guess.
 
     Raises NativeError (code "layout") when this interpreter's structures could not be verified.
     """
     from .. import _native
 
-    return build(_native.census_capture(max_pause=max_pause, threads=threads))
+    return build(_native.census_capture(max_pause=max_pause, threads=threads, guesses=guesses))
 
 
 def build(raw: Mapping[str, Any]) -> Census:
@@ -98,12 +101,14 @@ def build(raw: Mapping[str, Any]) -> Census:
         if item.blocks
     ]
     groups = [
-        UnknownGroup(size, count, count * size, raw["guesses"].get(index))
+        UnknownGroup(size, count, count * size, guess_text(raw["guesses"].get(index)))
         for index, (size, count) in enumerate(zip(sizes, unknown.small, strict=True))
         if count
     ]
     if unknown.large_count:
-        groups.append(UnknownGroup(None, unknown.large_count, unknown.large_bytes, raw["guesses"].get(None)))
+        groups.append(
+            UnknownGroup(None, unknown.large_count, unknown.large_bytes, guess_text(raw["guesses"].get(None)))
+        )
     object_rows = [item for _, _, item in type_rows]
     owned_rows = [item for _, item in buffer_rows]
     kept_rows = [item for _, item in free_rows]
@@ -157,6 +162,19 @@ def build(raw: Mapping[str, Any]) -> Census:
         exact=not raw["reasons"],
         reason="; ".join(raw["reasons"]) or None,
     )
+
+
+def guess_text(guesses: list[tuple[str, tuple[bytes | None, bytes | None] | None, int, int]] | None) -> str | None:
+    """What points to the blocks of a group most often; objects tell more than other blocks."""
+    if not guesses:
+        return None
+    order = {"object": 3, "type": 2, "buffer": 1, "unknown": 0}
+    kind, name, offset, times = max(guesses, key=lambda guess: (guess[3], order[guess[0]]))
+    who = {"object": "objects", "type": "types", "buffer": "buffers", "unknown": "other unknown blocks"}[kind]
+    if name is not None:
+        module, qualified = text(name[0]), text(name[1]) or "?"
+        who = qualified if module in (None, "builtins") else f"{module}.{qualified}"
+    return f"pointed to by {who} at offset {offset}, {times} times"
 
 
 def text(name: bytes | None) -> str | None:

@@ -1,0 +1,114 @@
+"""`census`: what is in every live block: objects by type, buffers by owner, and what nobody named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meminspect.commands._frame import Command
+from meminspect.commands._program import run_program
+from meminspect.commands.report import is_snapshot
+from meminspect.errors import UsageError
+from meminspect.launch.hook import Order
+from meminspect.launch.output import open_output
+from meminspect.launch.program import Program
+
+if TYPE_CHECKING:
+    from meminspect.models.census import Census
+
+
+class CensusCommand(Command):
+    help = "What is in every live block: objects by type, buffers by owner, and what nobody named"
+    about = (
+        "Without a program it is about the interpreter that shows it; with one, about the program's end: the page goes "
+        "to stderr, or to the file of -o."
+    )
+    examples = (
+        ("meminspect census app.py", "the types and buffers at the program's end"),
+        ("meminspect census --top 50 --by module -m package", "summed by the module of the type"),
+        ("meminspect census --json -o census.json -c 'import decimal'", "every row in figures"),
+        ("meminspect census a.mi", "a snapshot that was taken before"),
+    )
+    takes_program = True
+
+    def params(self) -> list[click.Parameter]:
+        return [
+            click.Option(["--json", "as_json"], is_flag=True, help="Every row as JSON."),
+            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
+            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
+            click.Option(
+                ["--top"], type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Rows to show."
+            ),
+            click.Option(
+                ["--by"], type=click.Choice(["type", "module", "size-class"]), default="type", show_default=True,
+                help="What the objects are summed by.",
+            ),
+            click.Option(
+                ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=1.0, show_default=True,
+                help="The program never waits longer; what is not walked by then is left out, and that is said.",
+            ),
+        ]  # fmt: skip
+
+    def run(self, options: Mapping[str, Any]) -> int:
+        program: Program | None = options["program"]
+        if program is not None and is_snapshot(program):
+            return show_snapshot(options, program)
+        if program is not None:
+            program.check()
+        page = Page(options, program)
+        if program is not None:
+            run_program(
+                program, Order("census_record", max_pause_s=options["max_pause"]), page.output,
+                lambda record, outcome: page.render(record.value(), note=outcome.note),
+            )  # fmt: skip
+        from meminspect import _native
+
+        with page.output:
+            raw = _native.census_capture(max_pause=options["max_pause"], guesses=True)
+            page.output.write(page.render({"census": raw}))
+        return 0
+
+
+def show_snapshot(options: Mapping[str, Any], program: Program) -> int:
+    from meminspect.store.read import load
+
+    if program.args:
+        raise UsageError(f"{program.what} is a snapshot: it takes no arguments")
+    kept = load(program.what)
+    page = Page(options, program)
+    with page.output:
+        page.output.write(page.document(kept.census()))
+    return 0
+
+
+class Page:
+    """The place and the form of the census."""
+
+    def __init__(self, options: Mapping[str, Any], program: Program | None) -> None:
+        self.as_json: bool = options["as_json"]
+        self.top: int = options["top"]
+        self.by: str = options["by"]
+        self.program = program
+        self.output = open_output(options["output"], beside_program=program is not None and not is_snapshot(program))
+        self.color = self.output.color(not options["no_color"])
+
+    def render(self, raw: Mapping[str, Any], note: str | None = None) -> str:
+        """The document of a record."""
+        from meminspect.probes.census import build
+
+        return self.document(build(raw["census"]), note)
+
+    def document(self, census: Census, note: str | None = None) -> str:
+        name = self.program.name if self.program is not None else "this interpreter"
+        if self.as_json:
+            from meminspect.views import census_json
+
+            return census_json.render(census, program=name, note=note)
+        from meminspect.views import census_text
+
+        return census_text.render(
+            census, program=name, note=note, top=self.top, by=self.by, width=self.output.width, color=self.color,
+            unicode=self.output.unicode,
+        )  # fmt: skip

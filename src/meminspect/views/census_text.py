@@ -1,0 +1,156 @@
+"""The census as one page of text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from ..analysis.words import count, percent, seconds, size
+from ..models.census import Census, TypeRow
+from .page import ANSWER, DIM, WARN, Column, Page
+
+
+def render(
+    census: Census,
+    *,
+    program: str,
+    note: str | None = None,
+    top: int = 20,
+    by: str = "type",
+    width: int = 100,
+    color: bool = False,
+    unicode: bool = True,
+) -> str:
+    """The page: what the blocks hold and how much of it has a name, then the rows. Pure, as report_text.render.
+
+    by -- "type", "module" or "size-class"
+    """
+    page = Page(width, color=color, unicode=unicode)
+    page.line(page.dot.join(["meminspect", program, census.small.allocator, "census"]), DIM)
+    page.line(answer(census), ANSWER)
+    page.line(coverage(census))
+    if census.reason:
+        page.line(f"Not exact: {census.reason}.", WARN)
+    if note:
+        page.line(note)
+    if by == "module":
+        modules(page, census, top)
+    elif by == "size-class":
+        size_classes(page, census, top)
+    else:
+        types(page, census, top)
+    buffers(page, census, top)
+    unknown(page, census, top)
+    page.line()
+    page.line(measured(census), DIM)
+    return str(page)
+
+
+def answer(census: Census) -> str:
+    named = [path for path in (census.small, census.large) if path is not None]
+    objects, buffers = sum(path.objects_bytes for path in named), sum(path.buffers_bytes for path in named)
+    parts = f"{size(objects)} in objects, {size(buffers)} in what they own"
+    largest = census.types[0] if census.types else None
+    most = f"; most in {largest.name}: {count(largest.count, 'object')}, {size(largest.bytes)}" if largest else ""
+    return f"{size(census.bytes)} in {count(census.count, 'live block')}: {parts}{most}."
+
+
+def coverage(census: Census) -> str:
+    text = f"Named: {exact_percent(census.coverage.bytes)} of the bytes and {exact_percent(census.coverage.blocks)} of the blocks"
+    text += f" of {census.small.allocator}"
+    if census.large is None:
+        return f"{text}. Large blocks: {census.large_reason}."
+    return f"{text}; {exact_percent(census.coverage.large_bytes or 0.0)} of the bytes of large blocks from malloc."
+
+
+def exact_percent(share: float) -> str:
+    """To a thousandth: what coverage is judged by."""
+    return percent(share, 3)
+
+
+def types(page: Page, census: Census, top: int) -> None:
+    page.heading("Objects by type", f"{min(top, len(census.types))} of {len(census.types):,}, as allocated")
+    rows = [
+        [row.name, f"{row.count:,}", size(row.bytes), share(row.bytes, census), asked(row)]
+        for row in census.types[:top]
+    ]
+    page.table(
+        [Column("type", grow=True), *figures("objects", "size", "share", "rounding")],
+        rows,
+    )
+
+
+def modules(page: Page, census: Census, top: int) -> None:
+    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row in census.types:
+        total = sums[row.module or "?"]
+        total[0] += 1
+        total[1] += row.count
+        total[2] += row.bytes
+    ordered = sorted(sums.items(), key=lambda item: item[1][2], reverse=True)
+    page.heading("Objects by the module of their type", f"{min(top, len(ordered))} of {len(ordered):,}")
+    page.table(
+        [Column("module", grow=True), *figures("types", "objects", "size", "share")],
+        [
+            [name, f"{kinds:,}", f"{objects:,}", size(total), share(total, census)]
+            for name, (kinds, objects, total) in ordered[:top]
+        ],
+    )
+
+
+def size_classes(page: Page, census: Census, top: int) -> None:
+    ordered = sorted(census.size_classes, key=lambda row: row.bytes, reverse=True)[:top]
+    page.heading("Blocks by size class", f"{len(ordered)} of {len(census.size_classes)}, the most bytes first")
+    page.table(
+        [Column("block", figures=True), *figures("blocks", "size", "objects", "buffers", "kept", "unknown")],
+        [
+            [str(row.size), f"{row.count:,}", size(row.bytes), f"{row.objects:,}", f"{row.buffers:,}", f"{row.free_lists:,}",
+             f"{row.unknown:,}"]
+            for row in ordered
+        ],
+    )  # fmt: skip
+
+
+def buffers(page: Page, census: Census, top: int) -> None:
+    page.heading("What objects own, and what is kept for later", "blocks that are no objects")
+    rows = [[row.owner, f"{row.count:,}", size(row.bytes), share(row.bytes, census)] for row in census.buffers[:top]]
+    rows += [[row.name, f"{row.count:,}", size(row.bytes), share(row.bytes, census)] for row in census.free_lists]
+    page.table([Column("owner", grow=True), *figures("blocks", "size", "share")], rows)
+
+
+def unknown(page: Page, census: Census, top: int) -> None:
+    if not census.unknown:
+        return
+    page.heading("Unknown", "the largest groups; who points to them is a guess")
+    page.table(
+        [Column("block", figures=True), *figures("blocks", "size"), Column("guess", grow=True)],
+        [
+            [
+                str(row.size_class or "large"),
+                f"{row.count:,}",
+                size(row.bytes),
+                f"a guess: {row.guess}" if row.guess else "",
+            ]
+            for row in census.unknown[: min(top, 8)]
+        ],
+    )
+
+
+def measured(census: Census) -> str:
+    how = "in a frozen copy of the process" if census.consistent else "with the program's other threads waiting"
+    return (
+        f"Measured {how} in {seconds(census.pause_s)} on {count(census.threads, 'thread')}, "
+        f"{seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given back since."
+    )
+
+
+def figures(*titles: str) -> list[Column]:
+    return [Column(title, figures=True) for title in titles]
+
+
+def share(part: int, census: Census) -> str:
+    return percent(part / census.bytes) if census.bytes else ""
+
+
+def asked(row: TypeRow) -> str:
+    """What rounding took."""
+    return "" if row.requested_bytes is None else size(row.bytes - row.requested_bytes)
