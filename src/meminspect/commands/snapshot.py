@@ -21,7 +21,8 @@ class SnapshotCommand(Command):
     help = "Keep one moment of a process as Parquet tables: heap map, census, memory tree, GC, GIL"
     about = (
         "Without a program it is about the interpreter that writes it. With one, the program runs as under `python`, "
-        "and the snapshot is of its end. 'diff', 'query' and 'report' take snapshots. Needs the extra 'store' (pyarrow)."
+        "and the snapshot is of its end. 'diff', 'query', 'report' and 'map' take snapshots. "
+        "Needs the extra 'store' (pyarrow)."
     )
     examples = (
         ("meminspect snapshot -o a.mi script.py", "the end of a script"),

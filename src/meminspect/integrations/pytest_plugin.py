@@ -1,4 +1,4 @@
-"""The pytest plugin: a test marked `no_leaks`, or asking for the fixture of that name, fails when it leaves memory behind.
+"""The pytest plugin: a test marked `no_leaks`, or with the fixture of that name, fails when it leaves memory behind.
 
     @pytest.mark.no_leaks
     def test_parser(): ...
@@ -14,14 +14,14 @@ What pytest itself keeps of a test counts too: log records that it captures, tex
 
 from __future__ import annotations
 
+import pytest
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
     from ..models.growth import Growth
-
-import pytest
 
 NAME = "no_leaks"
 SHOWN = 10

@@ -18,7 +18,9 @@ NS = 1e-9
 # until CPython 3.13 the with statement holds a bound method while __enter__ runs, and none more while __exit__ does
 ENTERED_BY_METHOD = sys.version_info < (3, 14)
 
-_last: list[Span] = []  # the span before: the name it had is often bound to the next one, and it must not die in its body
+_last: list[
+    Span
+] = []  # the span before: the name it had is often bound to the next one, and it must not die in its body
 
 
 def growth(*, collect: bool = False, max_pause: float | None = None) -> Span:

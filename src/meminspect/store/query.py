@@ -12,7 +12,7 @@ from ..models.snapshot import QueryResult, Snapshot
 from .schema import TABLES
 from .write import require
 
-SETTINGS = {
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",

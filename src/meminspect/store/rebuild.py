@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ class MismatchError(SnapshotError):
 
 
 @cache
-def annotations_of(kind: type) -> dict[str, Any]:
+def annotations_of(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
@@ -131,9 +131,7 @@ class PoolsOfTable:
         if self._by_arena is None:
             self._by_arena = {}
             for row in self._rows("pools"):
-                pool = Pool(
-                    row["address"], row["size_class"], row["used"], row["free"], row["untouched"], row["heap"]
-                )
+                pool = Pool(row["address"], row["size_class"], row["used"], row["free"], row["untouched"], row["heap"])
                 self._by_arena.setdefault(row["arena"], []).append(pool)
         return tuple(self._by_arena.get(arena.address, ()))
 

@@ -1,4 +1,4 @@
-"""Rows of a query as a table of text, JSON or CSV. Cells come from a snapshot, which is another's: they are sanitised."""
+"""Rows of a query as a table of text, JSON or CSV. Cells are another's, as snapshots are: they are sanitised."""
 
 from __future__ import annotations
 
