@@ -196,17 +196,28 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     }
 
 
+cdef size_t agreeing(const mi_heap *one, const mi_heap *other):
+    """How many arenas, from the first on, are the same in both, and as full."""
+    cdef size_t count = 0
+    while (count < one.arena_count and count < other.arena_count
+           and memcmp(&one.arenas[count], &other.arenas[count], sizeof(mi_arena)) == 0):
+        count += 1
+    return count
+
+
 cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, bint aside):
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
     cdef mi_arena_table table
     cdef mi_allocator allocator
-    cdef mi_heap_walk walk
+    cdef mi_heap_walk walk, block_walk
     cdef mi_malloc_stats stats
-    cdef mi_error found, error, stats_error
+    cdef mi_error found, error, stats_error, blocks_error = MI_E_ABSENT
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
+    cdef uint64_t begun = mi_os_now_ns()
+    cdef size_t drawn
     guard.open(MI_TARGET_SELF, 0)
     check(mi_runtime_open(&runtime, &guard.target, layout))
     found = own_table(&guard.target, layout, &table, &hidden)
@@ -214,9 +225,9 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
     # The probe and what Cython did since may have made an arena, and moved the table.
     check(mi_target_refresh(&guard.target))
     found = own_table(&guard.target, layout, &table, &hidden)
-    # From here to the end of the statistics nothing is allocated from pymalloc: the two describe one moment.
+    # From here to the end of the walks nothing is allocated from pymalloc: all of them describe one moment.
     (<mi_timed_target *>&guard.target).until_ns = until
-    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what, &walk)
+    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, what & ~<unsigned>MI_WALK_BLOCKS, &walk)
     # CPython goes the same way for its statistics and cannot be stopped: not without time for it.
     if not statistics:
         stats_error = MI_E_ABSENT
@@ -224,9 +235,17 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
         stats_error = MI_E_LATE
     else:
         stats_error = mi_malloc_stats_take(&stats)
+    # The bitmap takes many times as long, so it has a time of its own: without it the figures above are still whole.
+    if what & MI_WALK_BLOCKS and error == MI_OK:
+        (<mi_timed_target *>&guard.target).until_ns = mi_os_now_ns() + until - begun if until else 0
+        blocks_error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, MI_WALK_BLOCKS, &block_walk)
     try:
         check(error)
-        raw = heap_to_raw(layout, &walk, what, aside)
+        raw = heap_to_raw(layout, &walk, what & ~<unsigned>MI_WALK_BLOCKS, aside)
+        if blocks_error == MI_OK:
+            drawn = agreeing(&walk.heap, &block_walk.heap)
+            raw["blocks"] = table_of(block_walk.heap.blocks, drawn * (layout.arena_size // 128), aside)
+            raw["pause_s"] += block_walk.pause_ns * 1e-9
         raw.update(allocator_to_raw(guard, &allocator))
         raw["stats"] = stats.text[:stats.length] if stats_error == MI_OK else None
         raw["stats_reason"] = None
@@ -239,6 +258,8 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
                                    "CPython prints no statistics while a hook stands before its allocator")
     finally:
         mi_heap_walk_free(&walk)
+        if what & MI_WALK_BLOCKS and error == MI_OK:
+            mi_heap_walk_free(&block_walk)
         if stats_error == MI_OK:
             mi_malloc_stats_free(&stats)
     raw["kind"] = "pymalloc" if allocator.pymalloc or raw["arenas"] else "malloc"

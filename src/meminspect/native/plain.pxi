@@ -3,7 +3,7 @@
 # marshal itself would put all of it into Python's heap once more, and announces itself to audit hooks of the program.
 
 from cpython.object cimport PyObject
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 cdef extern from "os.h":
     void *mi_os_realloc(void *block, size_t old_size, size_t new_size)

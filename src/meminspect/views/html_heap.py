@@ -142,7 +142,7 @@ def arenas_to_draw(heap: HeapMap, arenas: Sequence[Arena]) -> list[tuple[int, by
     for place in by_need(arenas):
         bitmap = heap.live_blocks(arenas[place])
         if bitmap is None:
-            return []
+            continue
         room -= len(zlib.compress(bitmap, 1))
         unpacked -= len(bitmap)
         if room < 0 or unpacked < 0:

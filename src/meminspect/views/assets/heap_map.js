@@ -260,6 +260,10 @@ const heapMap = (() => {
       for (let col = 1; col < cols; col++) context.fillRect(x0 + col * size - gap / 2, y0, gap, rows * size);
       for (let row = 1; row < rows; row++) context.fillRect(x0, y0 + row * size - gap / 2, cols * size, gap);
       if (size < BLOCK_PIXELS) continue;
+      context.fillRect(x0 - gap, y0 - gap, cols * size + 2 * gap, gap * 1.5);
+      context.fillRect(x0 - gap, y0 - gap, gap * 1.5, rows * size + 2 * gap);
+      context.fillRect(x0 - gap, y0 + rows * size - gap / 2, cols * size + 2 * gap, gap * 1.5);
+      context.fillRect(x0 + cols * size - gap / 2, y0 - gap, gap * 1.5, rows * size + 2 * gap);
       const slots = cells[arena];
       for (let slot = 0; slot < slots.length; slot++) {
         const x = x0 + (slot % cols) * size, y = y0 + Math.floor(slot / cols) * size;
@@ -576,7 +580,7 @@ const heapMap = (() => {
   function note() {
     const parts = [];
     if (heap.without_pools) parts.push(`${plural(heap.without_pools, arenaWord)} of ${page.number(arenaCount())}, the fullest, are shown without ${poolWord}s.`);
-    if (t.drawn.length && t.drawn.length < arenaCount()) parts.push(`Single blocks are in this page for the ${plural(t.drawn.length, arenaWord)} that fewest live blocks keep.`);
+    if (t.drawn.length && t.drawn.length < arenaCount()) parts.push(`Single blocks are in this page for ${page.number(t.drawn.length)} of ${plural(arenaCount(), arenaWord)}, those before others that fewest live blocks keep.`);
     return parts.length ? " " + parts.join(" ") : "";
   }
 
