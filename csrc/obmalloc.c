@@ -376,6 +376,10 @@ static mi_error walk_entries(walk *walk, const mi_arena_table *table, const unsi
         }
         next_entry(layout, table, entries, &at, &next);
         error = walk_arena(walk, &entry, &next, interpreter);
+        if (error == MI_E_UNMAPPED && walk->target->kind != MI_TARGET_SELF) { /* given back since the table was read */
+            walk->heap->torn_arenas++;
+            error = MI_OK;
+        }
     }
     return error;
 }
@@ -395,6 +399,25 @@ mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, cons
     error = walk_entries(&walk, table, view.bytes, interpreter);
     mi_view_free(&view);
     if (error) mi_heap_cut(heap, &before);
+    return error;
+}
+
+mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
+                               uintptr_t *to, size_t *count) {
+    size_t entry_size = (size_t)layout->arena_object_size;
+    mi_view view;
+    *count = 0;
+    if (!layout_is_usable(layout)) return MI_E_LAYOUT;
+    mi_error error = mi_target_view(target, table->address, table->count * entry_size, &view);
+    if (error) return error;
+    for (uint32_t i = 0; i < table->count && !error; i++) {
+        arena_entry entry;
+        if (!entry_of(layout, view.bytes + i * entry_size, &entry))
+            error = MI_E_TORN;
+        else if (entry.address)
+            to[(*count)++] = entry.address;
+    }
+    mi_view_free(&view);
     return error;
 }
 

@@ -67,9 +67,12 @@ typedef struct mi_heap {
 /* The table of a state, by the layout's fields. */
 mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uintptr_t state, mi_arena_table *table);
 /* Adds the arenas of a table to `heap`. MI_E_LAYOUT or MI_E_TORN leave it as it was before the call; a target
- * that is late leaves arenas out and counts them. */
+ * that is late leaves arenas out and counts them. One that was given back meanwhile counts as torn. */
 mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                           int64_t interpreter, unsigned what, mi_heap *heap);
+/* The addresses of a table's arenas alone; `to` has room for table->count. MI_E_TORN when the table was being changed. */
+mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
+                               uintptr_t *to, size_t *count);
 /* Takes out again what was added since `before`, a copy of the structure. */
 void mi_heap_cut(mi_heap *heap, const mi_heap *before);
 void mi_heap_free(mi_heap *heap);

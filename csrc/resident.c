@@ -232,6 +232,16 @@ static void say_unattributed(mi_memory *out) {
     mi_memory_say(out, 1, text);
 }
 
+/* The kernel's count and the page map are of two moments: what came or went in between is in one of them alone. */
+static void say_moved(mi_memory *out) {
+    char text[160];
+    long long between = (long long)out->rss_bytes - (long long)out->tree_bytes;
+    if (out->rss_bytes < 0 || (uint64_t)llabs(between) <= out->tree_bytes / 500) return;
+    snprintf(text, sizeof text, "resident memory %s by %lld bytes between the page map and the kernel's count of it",
+             between > 0 ? "grew" : "shrank", llabs(between));
+    mi_memory_say(out, 1, text);
+}
+
 static void say_let_go(mi_memory *out, const mi_hold *hold, uint64_t started) {
     if (hold->let_go_ns < started + out->pause_ns)
         out->pause_ns = hold->let_go_ns > started ? hold->let_go_ns - started : 0;
@@ -249,15 +259,22 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
     survey.painter->window.hold = request->hold;
     uint64_t started = mi_os_now_ns();
     mi_os_maps_free(maps);
+    /* Another process goes on: its map and its page map come as close to each other as they can. Here the map's own memory
+     * would be missing in what is counted before it. */
+    if (request->pid) out->rss_before = read_rss(request->pid, out);
     error = mi_os_maps(request->pid, maps);
-    if (!error && mi_native_threads_list(request->pid, &survey.threads))
+    if (!error && !request->pid && mi_native_threads_list(request->pid, &survey.threads))
         mi_memory_say(out, 1, "the threads could not be listed");
     size_t own_count = request->pid ? 0 : mi_os_blocks(own, OWN_BLOCKS_MOST);
     if (!error) {
-        out->rss_before = read_rss(request->pid, out);
+        if (!request->pid) out->rss_before = read_rss(request->pid, out);
+        if (request->look) request->look(request->look_context);
         error = mi_pages_read(pages, maps);
+        if (request->look) request->look(request->look_context);
         out->rss_after = read_rss(request->pid, out);
         mi_hold_is_over(request->hold);
+        if (request->pid && mi_native_threads_list(request->pid, &survey.threads))
+            mi_memory_say(out, 1, "the threads could not be listed");
     }
     if (!error) error = claim_all(&survey, request, own, own_count);
     if (!error) {
@@ -268,6 +285,7 @@ static mi_error survey_memory(const mi_memory_request *request, mi_maps *maps, m
         out->zero_bytes = pages->zero_bytes;
         sum_up(out, &survey);
         say_unattributed(out);
+        say_moved(out);
         if (!pages->scanned && pages->doubtful_bytes && out->tree_bytes > (uint64_t)out->rss_bytes)
             mi_memory_say(out, 1,
                           "this kernel does not tell zero pages, which are no memory, from pages shared since a fork");

@@ -17,9 +17,11 @@ typedef mi_error (*mi_memory_source)(mi_painter *painter, void *context);
 enum { MI_SOURCES_MOST = 4 };
 
 typedef struct mi_memory_request {
-    pid_t pid;         /* 0: this process */
-    int plain_pagemap; /* do not use PAGEMAP_SCAN (tests) */
-    mi_hold *hold;     /* of this process: what keeps it waiting, let go when the time is up; may be NULL */
+    pid_t pid;                   /* 0: this process */
+    int plain_pagemap;           /* do not use PAGEMAP_SCAN (tests) */
+    mi_hold *hold;               /* of this process: what keeps it waiting, let go when the time is up; may be NULL */
+    void (*look)(void *context); /* called right before the page map is read and right behind; may be NULL */
+    void *look_context;
     struct {
         mi_memory_source claim;
         void *context;

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "runtime.h"
+#include "sort.h"
 
-enum { THREADS_MOST = 4096, CHUNKS_MOST = 4096 };
+enum { THREADS_MOST = 4096, CHUNKS_MOST = 4096, WALKS_MOST = 3 };
 
 static uint32_t leaf2(mi_painter *painter, const char *first, const char *second) {
     const char *path[MI_LEAF_DEPTH] = {first, second, NULL};
@@ -90,6 +91,26 @@ static mi_error claim_arenas(mi_painter *painter, mi_python_memory *python) {
     return error;
 }
 
+/* What the process had around the moment and had given back before the walk: all that can be told is whose it was. */
+static mi_error claim_gone(mi_painter *painter, mi_python_memory *python) {
+    mi_seen *seen = &python->seen;
+    mi_error error = MI_OK;
+    if (!seen->count) return MI_OK;
+    for (size_t at = 0; at < python->heap.arena_count && !error; at++)
+        error = mi_seen_add(seen, (uintptr_t)python->heap.arenas[at].address, 1);
+    mi_sort(seen->items, seen->count, sizeof *seen->items);
+    uint32_t leaf = leaf2(painter, "pymalloc", "given back while it was read");
+    for (size_t at = 0, next; at < seen->count && !error; at = next) {
+        uintptr_t start = seen->items[at].address, walked = 0;
+        for (next = at; next < seen->count && seen->items[next].address == start; next++)
+            walked |= seen->items[next].walked;
+        if (walked) continue;
+        error = mi_painter_claim(
+            painter, (mi_claim){.start = start, .end = start + (uintptr_t)python->layout->arena_size, .leaf = leaf});
+    }
+    return error;
+}
+
 /* ---- interpreters ---------------------------------------------------------------------------------------------------------- */
 
 static mi_error claim_stacks(mi_painter *painter, mi_python_memory *python, const mi_runtime *runtime,
@@ -146,6 +167,11 @@ mi_error mi_python_memory_prepare(mi_python_memory *python, const mi_layout *lay
     return error == MI_E_ABSENT ? MI_OK : error;
 }
 
+void mi_python_memory_look(void *context) {
+    mi_python_memory *python = context;
+    mi_seen_look(&python->seen, python->layout, python->pid);
+}
+
 mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
     mi_python_memory *python = context;
     mi_runtime runtime;
@@ -173,14 +199,19 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
         mi_error listed = mi_runtime_interpreters(&runtime, interpreters, MI_MAX_INTERPRETERS, &count);
         if (listed) partial = listed;
     }
+    if (python->pid && !error) mi_python_memory_look(python);
     for (size_t at = 0; at < count && at < MI_MAX_INTERPRETERS && !error; at++) {
         mi_error walked = walk_arenas(painter, python, interpreters, at);
+        for (int walks = 1; (walked == MI_E_TORN || walked == MI_E_UNMAPPED) && python->pid && walks < WALKS_MOST;
+             walks++)
+            walked = walk_arenas(painter, python, interpreters, at); /* its table was being changed, or moved */
         if (walked && walked != MI_E_ABSENT) partial = walked;
         walked = claim_stacks(painter, python, &runtime, &interpreters[at], threads, chunks);
         if (walked == MI_E_MEMORY) error = walked;
         if (walked) partial = walked;
     }
     if (!error) error = claim_arenas(painter, python);
+    if (!error) error = claim_gone(painter, python);
     mi_os_free(interpreters, interpreters_size);
     mi_os_free(threads, threads_size);
     mi_os_free(chunks, chunks_size);
@@ -190,6 +221,7 @@ mi_error mi_python_memory_claim(mi_painter *painter, void *context) {
 
 void mi_python_memory_free(mi_python_memory *python) {
     mi_heap_free(&python->heap);
+    mi_seen_free(&python->seen);
     mi_os_free(python->identities, MI_IDENTITIES_MOST * sizeof *python->identities);
     python->identities = NULL;
     python->identity_count = 0;

@@ -7,6 +7,7 @@
 
 #include "obmalloc.h"
 #include "resident.h"
+#include "resident_seen.h"
 
 enum { MI_IDENTITIES_MOST = 16384 };
 
@@ -26,12 +27,16 @@ typedef struct mi_python_memory {
     /* ours, while the memory is taken */
     mi_target target;
     mi_heap heap;
+    mi_seen seen;                                /* by mi_python_memory_look */
     uint32_t live, free, pools, untouched, rest; /* leaves */
 } mi_python_memory;
 
 /* Fills in what has to be known before: `layout` is verified. Of this process with the GIL held, once is enough for the
  * life of the interpreter: where 3.11 hides pymalloc's table is looked for here. */
 mi_error mi_python_memory_prepare(mi_python_memory *python, const mi_layout *layout, pid_t pid);
+/* For another process, around the moment of the page map: notes which arenas it has, so that those which it gives back
+ * before they are walked keep their name. The context is a mi_python_memory. */
+void mi_python_memory_look(void *context);
 /* The source: its context is a mi_python_memory. */
 mi_error mi_python_memory_claim(mi_painter *painter, void *context);
 /* Gives back what the source made; behind mi_memory_take. */

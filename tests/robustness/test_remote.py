@@ -105,6 +105,35 @@ def test_blocks_are_counted_as_the_process_counts_them(run: RUN, tmp_path: Path)
     assert max(ours.values()) > 20000
 
 
+BUSY = """
+kept = [bytes(300) for _ in range(100_000)]
+print("ready", flush=True)
+while True:
+    passing = [[bytes(100 + i % 400) for i in range(2000)] for _ in range(40)]
+    del passing
+"""
+
+
+def test_memory_of_a_process_that_allocates_busily(run: RUN) -> None:
+    """Arenas come and go between the page map and the walk: their memory keeps its name, and what is left is said."""
+    program = run(BUSY)
+    program.line()
+    shares = []
+    for _ in range(10):
+        memory = take(program.pid).memory
+        assert memory is not None
+        assert "CPython's own heaps" not in (memory.reason or "")
+        if memory.tree.find("pymalloc") is None:
+            pytest.skip("the heap of this build is not pymalloc's")
+        leaf = memory.tree.find("unattributed")
+        share = leaf.bytes / memory.tree.bytes if leaf is not None else 0.0
+        shares.append(share)
+        assert share <= 0.002 or "bytes belong to nothing that is known, or changed" in (memory.reason or "")
+        moved = abs(memory.rss_bytes - memory.tree.bytes)
+        assert moved <= memory.tree.bytes / 500 or f"by {moved} bytes between" in (memory.reason or "")
+    assert sorted(shares)[4] <= 0.002, shares
+
+
 def test_the_holder_of_the_gil_is_named(run: RUN) -> None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         pytest.skip("this build runs without a GIL")

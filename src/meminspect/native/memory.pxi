@@ -12,6 +12,8 @@ cdef extern from "resident.h":
         pid_t pid
         int plain_pagemap
         mi_hold *hold
+        void (*look)(void *context) noexcept
+        void *look_context
     ctypedef struct mi_malloc_arena:
         uintptr_t address
         uint64_t size_bytes, live_chunks, live_bytes, free_chunks, free_bytes, free_resident_bytes
@@ -42,6 +44,7 @@ cdef extern from "resident_python.h":
         mi_identity *identities
         size_t identity_count
     mi_error mi_python_memory_prepare(mi_python_memory *python, const mi_layout *layout, pid_t pid)
+    void mi_python_memory_look(void *context) noexcept
     mi_error mi_python_memory_claim(mi_painter *painter, void *context) noexcept
     void mi_python_memory_free(mi_python_memory *python)
 
@@ -119,6 +122,9 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
     try:
         check(mi_python_memory_prepare(&python, the_layout(), request.pid))
         python.held = not MI_FREE_THREADED
+        if request.pid:
+            request.look = mi_python_memory_look
+            request.look_context = &python
         mi_memory_request_add(&request, mi_python_memory_claim, &python, "CPython's own heaps")
         mimalloc.layout = the_layout()
         mimalloc.pid = request.pid
