@@ -41,7 +41,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def census_or_skip(path: str) -> None:
     snapshot = meminspect.load(path)
     if not snapshot.has_census:
-        pytest.skip(f"no census: {snapshot.missing['census']}")
+        pytest.skip(f"no census: {snapshot.missing}")
 
 
 def test_status_is_the_programs(tmp_path: Path) -> None:

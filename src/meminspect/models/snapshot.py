@@ -11,6 +11,8 @@ from .base import Model, shown
 from .census import Census
 from .report import Report
 
+CENSUS = {"census", "buffers", "free_lists", "unknown", "contents"}  # the tables that a census is made of
+
 
 @dataclass(frozen=True, repr=False)
 class TableInfo(Model):
@@ -68,15 +70,16 @@ class Snapshot(Model):
     @cached_property
     def _census(self) -> Census:
         facts = self._known_facts()
-        if facts.get("census") is None:
-            raise SnapshotError(f"{self.path} holds no census: {self.missing.get('census', 'its manifest has none')}")
+        if facts.get("census") is None or not self.has_census:
+            why = next((text for name, text in self.missing.items() if name in CENSUS), "a table of it is not there")
+            raise SnapshotError(f"{self.path} holds no whole census: {why}")
         made: Census = self._make_census(facts, self.rows)
         return made
 
     @property
     def has_census(self) -> bool:
         """Whether `census()` can be built."""
-        return "census" not in self.missing and bool(self._facts) and "census" in self.tables
+        return bool(self._facts) and "census" not in self.missing and self.tables.keys() >= CENSUS
 
     def report(self) -> Report:
         """The report of that moment; findings are drawn from its figures now."""

@@ -63,9 +63,15 @@ def write(
     if report.pymalloc is None or not report.pymalloc.has_pools:
         missing["pools"] = missing.get("pymalloc", "no record of each pool was kept")
     with new_folder(path, force=force) as folder:
-        tables = {
-            table.name: write_table(folder, table, report, census) for table in TABLES if table.needs not in missing
-        }
+        tables = {}
+        for table in TABLES:
+            if table.needs in missing:
+                continue
+            try:
+                tables[table.name] = write_table(folder, table, report, census)
+            except OverflowError as error:  # one figure that cannot be right does not take the others away
+                os.unlink(os.path.join(folder, table.file))
+                missing[table.name] = f"it was not written: a figure is out of range ({error})"
         document = manifest(report, census, missing, tables)
         with os.fdopen(create(folder, MANIFEST), "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1, allow_nan=False)
