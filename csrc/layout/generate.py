@@ -69,6 +69,18 @@ HEADERS = """\
 #define MI_FREE_LISTS offsetof(PyInterpreterState, float_state)
 #define MI_FREE_LISTS_SIZE (offsetof(PyInterpreterState, exc_state) - MI_FREE_LISTS)
 #endif
+#if PY_VERSION_HEX >= 0x030D0000
+#define MI_FRAME_CODE f_executable
+#else
+#define MI_FRAME_CODE f_code
+#endif
+#if PY_VERSION_HEX >= 0x030C0000
+#define MI_FRAME_FUNCTION f_funcobj
+#define MI_MODULES imports.modules
+#else
+#define MI_FRAME_FUNCTION f_func
+#define MI_MODULES modules
+#endif
 #ifdef Py_TPFLAGS_MANAGED_WEAKREF
 #define MI_TYPE_PREHEADER_FLAGS (Py_TPFLAGS_MANAGED_DICT | Py_TPFLAGS_MANAGED_WEAKREF)
 #else

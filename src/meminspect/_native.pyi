@@ -4,7 +4,7 @@ What a function returns is plain values, as its docstring in native/*.pxi tells;
 carry.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 Raw: TypeAlias = Any
@@ -92,3 +92,18 @@ def memory_capture(
     pid: int = 0, plain_pagemap: bool = False, max_pause: float | None = 1.0, ask_malloc: bool = False
 ) -> dict[str, Raw]: ...
 def malloc_trim() -> tuple[int | None, int | None]: ...
+
+ROOT_NAMES: tuple[str, ...]
+ROLE_NAMES: tuple[str, ...]
+
+def references_capture(
+    addresses: Sequence[int] = (),
+    type_name: str | None = None,
+    holders: bool = False,
+    path: bool = False,
+    retained: bool = False,
+    arenas: bool = False,
+    top: int = 0,
+    max_pause: float | None = 1.0,
+) -> dict[str, Raw]: ...
+def references_reach(root: str, addresses: Sequence[int]) -> object: ...

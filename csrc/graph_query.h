@@ -1,0 +1,28 @@
+/* graph_query.h - what is asked of a graph: who holds an object, by which way from a root, what would go with it, and which
+ * arenas would be empty then. Only arrays are read, so nothing has to be held still. */
+#ifndef MI_GRAPH_QUERY_H
+#define MI_GRAPH_QUERY_H
+
+#include "graph.h"
+
+/* The nodes that refer to `node`, each once, in ascending order; *count may exceed `room`. Roots are among them. */
+void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, size_t room, size_t *count);
+
+/* A short way from a root to `node`, the root first, `node` last; by way of modules where that is not much longer. *length is 0 when no root
+ * leads there; beyond `room` nodes it is cut in front: the last ones are given. */
+mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, size_t room, size_t *length);
+
+/* What no root leads to once the objects of `nodes` are taken out, they included; what no root leads to anyway is not
+ * counted. */
+typedef struct mi_loss {
+    uint64_t objects, bytes;
+    uint64_t *gone; /* a bit for each node */
+    size_t gone_size;
+} mi_loss;
+mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t count, mi_loss *loss);
+void mi_loss_free(mi_loss *loss);
+
+/* Of each arena: bit 0 when any of what is gone has a block in it, bit 1 when nothing else has. */
+void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas);
+
+#endif

@@ -1,0 +1,334 @@
+/* references.c - the rules of references.h. */
+#include "references.h"
+
+#include <string.h>
+
+enum { WORD = sizeof(uintptr_t), MOST_SLOTS = 1 << 20, TAGS = 3 };
+
+int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size) {
+    const mi_mapping *mapping = reader->last;
+    if (!mapping || address < mapping->start || address >= mapping->end) {
+        mapping = mi_os_maps_find(&reader->target->maps, address);
+        if (!mapping || !(mapping->flags & MI_MAP_READ)) return 0;
+        reader->last = mapping;
+    }
+    return size <= mapping->end - address || mi_os_maps_covers(&reader->target->maps, address, size);
+}
+
+/* Of memory that was proven. */
+static uintptr_t word_at(uintptr_t address, int32_t offset) {
+    uintptr_t word;
+    memcpy(&word, (const void *)(address + (uintptr_t)(intptr_t)offset), sizeof word);
+    return word;
+}
+
+static uint8_t byte_at(uintptr_t address, int32_t offset) {
+    return *(const uint8_t *)(address + (uintptr_t)(intptr_t)offset);
+}
+
+static void tell(mi_reader *reader, uintptr_t to, unsigned role, uint64_t detail) {
+    if (to) reader->visit(reader->context, to, role, detail);
+}
+
+static void tell_field(mi_reader *reader, uintptr_t object, int32_t offset, const char *name) {
+    if (offset != MI_ABSENT) tell(reader, word_at(object, offset), MI_ROLE_FIELD, (uint64_t)(uintptr_t)name);
+}
+
+static void tell_words(mi_reader *reader, uintptr_t from, uint64_t count, unsigned role) {
+    if (!count || count > SIZE_MAX / WORD || !mi_reader_covers(reader, from, (size_t)count * WORD)) return;
+    for (uint64_t i = 0; i < count; i++) tell(reader, word_at(from + i * WORD, 0), role, i);
+}
+
+/* ---- dicts and instances ------------------------------------------------------------------------------------------- */
+
+typedef struct keys { /* PyDictKeysObject */
+    uintptr_t entries;
+    uint64_t count;
+    unsigned entry_size, key, value; /* PyDictUnicodeEntry, or PyDictKeyEntry with its hash in front */
+} keys;
+
+static int keys_read(mi_reader *reader, uintptr_t address, keys *keys) {
+    const mi_layout *layout = reader->layout;
+    if (!address || address % WORD || !mi_reader_covers(reader, address, (size_t)layout->keys_indices)) return 0;
+    unsigned log2_size = byte_at(address, layout->keys_log2_size);
+    unsigned log2_index = byte_at(address, layout->keys_log2_index_bytes);
+    int general = byte_at(address, layout->keys_kind) == 0;
+    keys->count = (uint64_t)word_at(address, layout->keys_entries);
+    if (log2_size > 40 || log2_index > 44 || keys->count > 1ull << log2_size) return 0;
+    keys->entries = address + (uintptr_t)layout->keys_indices + ((uintptr_t)1 << log2_index);
+    keys->entry_size = general ? 3 * WORD : 2 * WORD;
+    keys->key = general ? WORD : 0;
+    keys->value = keys->key + WORD;
+    return mi_reader_covers(reader, keys->entries, keys->count * keys->entry_size);
+}
+
+static uintptr_t key_at(const keys *keys, uint64_t index) {
+    return index < keys->count ? word_at(keys->entries + index * keys->entry_size, (int32_t)keys->key) : 0;
+}
+
+/* The values of a split dict or an instance, beside the keys that its type shares (Objects/dictobject.c). */
+static void tell_values(mi_reader *reader, uintptr_t values, uintptr_t keys_address, unsigned role) {
+    const mi_layout *layout = reader->layout;
+    keys keys = {0};
+    uint64_t count;
+    int known = keys_read(reader, keys_address, &keys);
+    if (layout->values_capacity != MI_ABSENT) {
+        if (!mi_reader_covers(reader, values, (size_t)layout->values_first)) return;
+        count = byte_at(values, layout->values_capacity);
+    } else if (known) {
+        count = keys.count;
+    } else {
+        return;
+    }
+    uintptr_t first = values + (uintptr_t)layout->values_first;
+    if (values % WORD || !mi_reader_covers(reader, first, count * WORD)) return;
+    for (uint64_t i = 0; i < count; i++) tell(reader, word_at(first + i * WORD, 0), role, known ? key_at(&keys, i) : 0);
+}
+
+static void tell_dict(mi_reader *reader, uintptr_t object) {
+    const mi_layout *layout = reader->layout;
+    uintptr_t address = word_at(object, layout->dict_keys), values = word_at(object, layout->dict_values);
+    keys keys;
+    if (values) {
+        if (values % WORD || !mi_reader_covers(reader, values, WORD)) return;
+        /* values inside an instance are told with it, and the keys with the type that shares them */
+        if (layout->dict_values_embedded == MI_ABSENT || !byte_at(values, layout->dict_values_embedded))
+            tell_values(reader, values, address, MI_ROLE_VALUE);
+        return;
+    }
+    if (!keys_read(reader, address, &keys)) return;
+    for (uint64_t i = 0; i < keys.count; i++) {
+        uintptr_t entry = keys.entries + i * keys.entry_size, key = word_at(entry, (int32_t)keys.key);
+        uintptr_t value = word_at(entry, (int32_t)keys.value);
+        if (!key || !value) continue; /* deleted */
+        tell(reader, key, MI_ROLE_KEY, i);
+        tell(reader, value, MI_ROLE_VALUE, key);
+    }
+}
+
+/* struct _odictobject and _odictnode, Objects/odictobject.c: behind the dict first, last, fast nodes, their size, a
+ * sentinel, a state, and the instance's dict; a node holds its key once more, and names the next in its third word. */
+static void tell_ordered_dict(mi_reader *reader, uintptr_t object) {
+    const mi_layout *layout = reader->layout;
+    uint64_t most = (uint64_t)word_at(object, layout->dict_used), index = 0;
+    tell_dict(reader, object);
+    for (uintptr_t node = word_at(object, layout->dict_size); node && index < most; node = word_at(node, 16)) {
+        if (node % WORD || !mi_reader_covers(reader, node, 4 * WORD)) return;
+        tell(reader, word_at(node, 0), MI_ROLE_KEY, index++);
+    }
+}
+
+static void tell_instance(mi_reader *reader, uintptr_t object, const mi_type *type) {
+    const mi_layout *layout = reader->layout;
+    uintptr_t shared, dict;
+    if (!(type->flags & (uint64_t)(uint32_t)layout->type_managed_dict)) return;
+    shared = word_at(type->address, layout->heap_type_cached_keys);
+    if (layout->managed_values != MI_ABSENT) {
+        uintptr_t values = word_at(object, layout->managed_values);
+        if (layout->managed_values_tag) values = values & 1 ? values + 1 : 0;
+        if (values) tell_values(reader, values, shared, MI_ROLE_ATTRIBUTE);
+    } else if (layout->type_inline_values != MI_ABSENT &&
+               type->flags & (uint64_t)(uint32_t)layout->type_inline_values) {
+        uintptr_t values = object + type->basicsize; /* _PyObject_InlineValues */
+        if (mi_reader_covers(reader, values, (size_t)layout->values_first) && byte_at(values, layout->values_valid))
+            tell_values(reader, values, shared, MI_ROLE_ATTRIBUTE);
+    }
+    dict = word_at(object, layout->object_managed_dict);
+    if (!(dict & 1)) tell(reader, dict, MI_ROLE_FIELD, (uint64_t)(uintptr_t) "__dict__");
+}
+
+/* ---- other kinds ---------------------------------------------------------------------------------------------------- */
+
+static void tell_set(mi_reader *reader, uintptr_t object) {
+    const mi_layout *layout = reader->layout;
+    uintptr_t table = word_at(object, layout->set_table), entry = (uintptr_t)layout->set_entry_size;
+    uint64_t count = (uint64_t)word_at(object, layout->set_mask) + 1;
+    if (count > (uint64_t)1 << 40 || !mi_reader_covers(reader, table, count * entry)) return;
+    for (uint64_t i = 0; i < count; i++) tell(reader, word_at(table + i * entry, 0), MI_ROLE_KEY, i);
+}
+
+static void tell_type(mi_reader *reader, uintptr_t object) {
+    enum { HEAP_TYPE = 9 };
+    const mi_layout *layout = reader->layout;
+    keys keys;
+    tell_field(reader, object, layout->type_base, "__base__");
+    tell_field(reader, object, layout->type_bases, "__bases__");
+    tell_field(reader, object, layout->type_mro, "__mro__");
+    tell_field(reader, object, layout->type_cache, "its cache");
+    if (!(word_at(object, layout->type_flags) >> HEAP_TYPE & 1) ||
+        !mi_reader_covers(reader, object, (size_t)layout->heap_type_size))
+        return;
+    tell_field(reader, object, layout->type_subclasses, "its subclasses");
+    tell_field(reader, object, layout->heap_type_short_name, "__name__");
+    tell_field(reader, object, layout->heap_type_qualname, "__qualname__");
+    tell_field(reader, object, layout->heap_type_slots, "__slots__");
+    tell_field(reader, object, layout->heap_type_module, "its module");
+    if (keys_read(reader, word_at(object, layout->heap_type_cached_keys), &keys))
+        for (uint64_t i = 0; i < keys.count; i++) tell(reader, key_at(&keys, i), MI_ROLE_KEY, i);
+}
+
+/* dequeobject and its blocks, Modules/_collectionsmodule.c: leftblock, rightblock, leftindex; left link, 64 items, right
+ * link. */
+static void tell_deque(mi_reader *reader, uintptr_t object) {
+    enum { LEFT_BLOCK = 24, LEFT_INDEX = 40, ITEMS = 64, ITEM_0 = 8, RIGHT_LINK = ITEM_0 + ITEMS * WORD };
+    uint64_t count = (uint64_t)word_at(object, reader->layout->object_var_size);
+    uintptr_t block = word_at(object, LEFT_BLOCK), at = word_at(object, LEFT_INDEX);
+    for (uint64_t i = 0; i < count; i++, at++) {
+        if (at == ITEMS) {
+            block = word_at(block, RIGHT_LINK);
+            at = 0;
+        }
+        if (at > ITEMS || block % WORD || ((i == 0 || at == 0) && !mi_reader_covers(reader, block, RIGHT_LINK + WORD)))
+            return;
+        tell(reader, word_at(block, ITEM_0 + (int32_t)(at * WORD)), MI_ROLE_ITEM, i);
+    }
+}
+
+/* PyDateTime_DateTime and PyDateTime_Time, Include/datetime.h: without a zone the object ends before that word. */
+static void tell_zone(mi_reader *reader, uintptr_t object, const mi_type *type) {
+    enum { HAS_ZONE = 24, ZONE_OF_TIME = 32, ZONE = 40 };
+    if (!byte_at(object, HAS_ZONE)) return;
+    int32_t offset = type->basicsize >= ZONE + WORD ? ZONE : ZONE_OF_TIME;
+    tell_field(reader, object, offset, "tzinfo");
+}
+
+/* PyArrayObject_fields and the head of PyArray_Descr, numpy/ndarraytypes.h: only an array that owns its data, of objects,
+ * holds what lies in it. */
+static void tell_array(mi_reader *reader, uintptr_t object) {
+    enum { DATA = 16, DIMENSIONS = 24, SHAPE = 32, BASE = 48, DESCRIPTION = 56, FLAGS = 64, OWNS_DATA = 4 };
+    enum { KIND = 24, TYPE_NUMBER = 28, OF_OBJECTS = 17, MOST_DIMENSIONS = 64 };
+    uintptr_t description = word_at(object, DESCRIPTION), shape = word_at(object, SHAPE);
+    int32_t dimensions, flags, number;
+    uint64_t count = 1;
+    tell_field(reader, object, BASE, "base");
+    tell_field(reader, object, DESCRIPTION, "dtype");
+    memcpy(&dimensions, (const void *)(object + DIMENSIONS), sizeof dimensions);
+    memcpy(&flags, (const void *)(object + FLAGS), sizeof flags);
+    if (description % WORD || !mi_reader_covers(reader, description, TYPE_NUMBER + sizeof number)) return;
+    memcpy(&number, (const void *)(description + TYPE_NUMBER), sizeof number);
+    if (number != OF_OBJECTS || byte_at(description, KIND) != 'O' || !(flags & OWNS_DATA)) return;
+    if (dimensions < 0 || dimensions > MOST_DIMENSIONS) return;
+    if (dimensions && !mi_reader_covers(reader, shape, (size_t)dimensions * WORD)) return;
+    for (int32_t i = 0; i < dimensions; i++)
+        if (__builtin_mul_overflow(count, (uint64_t)word_at(shape, i * WORD), &count)) return;
+    tell_words(reader, word_at(object, DATA), count, MI_ROLE_ITEM);
+}
+
+/* ---- frames --------------------------------------------------------------------------------------------------------- */
+
+/* A word of a frame: from 3.14 on with tags, an int where all are set. */
+static void tell_tagged(mi_reader *reader, uintptr_t word, unsigned role, uint64_t detail) {
+    if (reader->layout->frame_locals != MI_ABSENT) {
+        if ((word & TAGS) == TAGS) return;
+        if (word & TAGS) role |= MI_ROLE_BORROWED;
+        word &= ~(uintptr_t)TAGS;
+    }
+    tell(reader, word, role, detail);
+}
+
+/* How many local variables the frame's code has, -1 when that is no code object. */
+static int64_t locals_of(mi_reader *reader, uintptr_t code) {
+    const mi_layout *layout = reader->layout;
+    int32_t count;
+    if (layout->frame_locals != MI_ABSENT) code &= ~(uintptr_t)TAGS;
+    if (code % WORD || !mi_reader_covers(reader, code, (size_t)layout->code_qualname + WORD)) return -1;
+    int type = mi_types_find(reader->types, word_at(code, layout->object_type));
+    if (type < 0 || reader->types->items[type].kind != MI_KIND_CODE) return -1;
+    memcpy(&count, (const void *)(code + (uintptr_t)layout->code_locals), sizeof count);
+    return count >= 0 && count < MOST_SLOTS ? count : -1;
+}
+
+/* What of the slots is in use: as far as the stack reached when it was last told, else the local variables. */
+static int64_t slots_of(mi_reader *reader, uintptr_t frame, int64_t locals) {
+    const mi_layout *layout = reader->layout;
+    int64_t top = -1;
+    if (layout->iframe_stacktop != MI_ABSENT) {
+        int32_t told;
+        memcpy(&told, (const void *)(frame + (uintptr_t)layout->iframe_stacktop), sizeof told);
+        top = told;
+    } else {
+        uintptr_t told = word_at(frame, layout->iframe_stackpointer), first = frame + (uintptr_t)layout->iframe_slots;
+        if (told >= first && (told - first) % WORD == 0) top = (int64_t)((told - first) / WORD);
+    }
+    return top >= locals && top < MOST_SLOTS ? top : locals;
+}
+
+void mi_references_of_frame(mi_reader *reader, uintptr_t frame) {
+    const mi_layout *layout = reader->layout;
+    if (frame % WORD || !mi_reader_covers(reader, frame, (size_t)layout->iframe_slots)) return;
+    uintptr_t code = word_at(frame, layout->iframe_code);
+    int64_t locals = locals_of(reader, code);
+    if (locals < 0) return;
+    tell_tagged(reader, code, MI_ROLE_FIELD, (uint64_t)(uintptr_t) "its code");
+    tell_tagged(reader, word_at(frame, layout->iframe_function), MI_ROLE_FIELD, (uint64_t)(uintptr_t) "its function");
+    tell_field(reader, frame, layout->iframe_locals, "f_locals");
+    tell_field(reader, frame, layout->iframe_object, "its frame object");
+    int64_t slots = slots_of(reader, frame, locals);
+    uintptr_t first = frame + (uintptr_t)layout->iframe_slots;
+    if (!slots || !mi_reader_covers(reader, first, (size_t)slots * WORD)) return;
+    for (int64_t i = 0; i < slots; i++)
+        tell_tagged(reader, word_at(first + (uintptr_t)i * WORD, 0), i < locals ? MI_ROLE_LOCAL : MI_ROLE_STACK,
+                    (uint64_t)i);
+}
+
+static void tell_frame_object(mi_reader *reader, uintptr_t object) {
+    uintptr_t own = object + (uintptr_t)reader->layout->frame_data;
+    if (word_at(object, reader->layout->frame_frame) == own) mi_references_of_frame(reader, own);
+}
+
+static void tell_generator(mi_reader *reader, uintptr_t object) {
+    const mi_layout *layout = reader->layout;
+    if ((int8_t)byte_at(object, layout->generator_state) != layout->generator_cleared)
+        mi_references_of_frame(reader, object + (uintptr_t)layout->generator_frame);
+}
+
+/* ---- one object ----------------------------------------------------------------------------------------------------- */
+
+static void tell_shape(mi_reader *reader, uintptr_t object, const mi_type *type, const mi_shape *shape) {
+    const mi_shape_word *words = reader->shapes->words + shape->first;
+    for (uint32_t i = 0; i < shape->count; i++) {
+        int64_t offset = words[i].offset;
+        if (offset < 0) { /* _PyObject_VAR_SIZE */
+            int64_t length = (int64_t)word_at(object, reader->layout->object_var_size);
+            uint64_t end = type->basicsize + (uint64_t)(length < 0 ? -length : length) * type->itemsize;
+            offset += (int64_t)((end + WORD - 1) & ~(uint64_t)(WORD - 1));
+            if (offset < 0 || !mi_reader_covers(reader, object + (uintptr_t)offset, WORD)) continue;
+        }
+        uintptr_t to = word_at(object + (uintptr_t)offset, 0);
+        if (words[i].guess) tell(reader, to, MI_ROLE_GUESS, (uint64_t)offset);
+        else tell(reader, to, MI_ROLE_FIELD, (uint64_t)(uintptr_t)words[i].name);
+    }
+}
+
+void mi_references_of(mi_reader *reader, uintptr_t object, int index) {
+    const mi_type *type = &reader->types->items[index];
+    const mi_shape *shape = &reader->shapes->items[index];
+    const mi_layout *layout = reader->layout;
+    if (shape->heap_type) tell(reader, type->address, MI_ROLE_TYPE, 0);
+    if (shape->count) tell_shape(reader, object, type, shape);
+    if (shape->heap_type) tell_instance(reader, object, type);
+    switch ((mi_rule)shape->rule) {
+    case MI_RULE_NONE: break;
+    case MI_RULE_TUPLE:
+        tell_words(reader, object + (uintptr_t)layout->tuple_items, (uint64_t)word_at(object, layout->object_var_size),
+                   MI_ROLE_ITEM);
+        break;
+    case MI_RULE_LIST:
+        tell_words(reader, word_at(object, layout->list_items), (uint64_t)word_at(object, layout->object_var_size),
+                   MI_ROLE_ITEM);
+        break;
+    case MI_RULE_DICT: tell_dict(reader, object); break;
+    case MI_RULE_ORDERED_DICT: tell_ordered_dict(reader, object); break;
+    case MI_RULE_SET: tell_set(reader, object); break;
+    case MI_RULE_TYPE: tell_type(reader, object); break;
+    case MI_RULE_FRAME: tell_frame_object(reader, object); break;
+    case MI_RULE_GENERATOR: tell_generator(reader, object); break;
+    case MI_RULE_DEQUE: tell_deque(reader, object); break;
+    case MI_RULE_ZONED: tell_zone(reader, object, type); break;
+    case MI_RULE_ARRAY: tell_array(reader, object); break;
+    }
+    if (shape->guess_items) {
+        int64_t length = (int64_t)word_at(object, layout->object_var_size);
+        tell_words(reader, object + type->basicsize, length > 0 ? (uint64_t)length : 0, MI_ROLE_GUESS);
+    }
+}

@@ -1,0 +1,586 @@
+# Owners and references: csrc/graph.h. The raw format is documented in probes/references.py.
+
+from libc.string cimport memset
+
+cdef extern from "os.h":
+    void *mi_os_alloc(size_t size) nogil
+
+cdef extern from "layout.h":
+    ctypedef struct mi_graph_layout "mi_layout":
+        int32_t code_local_names, code_qualname, iframe_code, frame_frame, generator_frame, object_type, frame_locals
+
+cdef extern from "shapes.h":
+    enum: MI_RULE_FRAME
+    enum: MI_RULE_GENERATOR
+    ctypedef struct mi_shape:
+        unsigned char rule
+    ctypedef struct mi_shapes:
+        mi_shape *items
+        size_t count
+    int mi_types_find(const mi_types *types, uintptr_t word)
+    mi_error mi_shapes_read(mi_shapes *shapes, const mi_target *target, const mi_layout *layout, const mi_types *types)
+    void mi_shapes_free(mi_shapes *shapes)
+
+cdef extern from "references.h":
+    ctypedef enum mi_role:
+        MI_ROLE_ITEM
+        MI_ROLE_KEY
+        MI_ROLE_VALUE
+        MI_ROLE_ATTRIBUTE
+        MI_ROLE_FIELD
+        MI_ROLE_LOCAL
+        MI_ROLE_STACK
+        MI_ROLE_TYPE
+        MI_ROLE_GUESS
+        MI_ROLE_BORROWED
+    ctypedef void (*mi_visit)(void *context, uintptr_t to, unsigned role, uint64_t detail) noexcept
+    ctypedef struct mi_reader:
+        const mi_target *target
+        const mi_layout *layout
+        const mi_types *types
+        const mi_shapes *shapes
+        const void *last
+        mi_visit visit
+        void *context
+    int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size)
+    void mi_references_of(mi_reader *reader, uintptr_t address, int type)
+    void mi_references_of_frame(mi_reader *reader, uintptr_t frame)
+
+cdef extern from "address_index.h":
+    ctypedef struct mi_address_index:
+        uint32_t count
+    int64_t mi_address_index_find(const mi_address_index *index, uintptr_t address)
+    uintptr_t mi_address_index_address(const mi_address_index *index, uint32_t number)
+
+cdef extern from "graph.h":
+    enum: MI_GRAPH_UNIT
+    enum: MI_ROOTS
+    enum: MI_ROOT_MODULES
+    enum: MI_ROOT_FRAMES
+    enum: MI_ROOT_C
+    enum: MI_ROOT_MEMORY
+    ctypedef struct mi_elsewhere:
+        uint32_t node, arena
+    ctypedef struct mi_graph:
+        mi_address_index index
+        uint32_t objects
+        uint32_t *types
+        uint32_t *sizes
+        uint32_t *offsets
+        uint32_t *edges
+        uint32_t *unexplained
+        mi_elsewhere *elsewhere
+        size_t elsewhere_count, arena_count, arena_size
+        uint64_t *arenas
+        uint32_t *arena_unknown
+        uint32_t *arena_first
+        uint32_t *arena_end
+        uint64_t references, guesses, dropped, mistaken, small_bytes, build_ns
+    ctypedef struct mi_graph_source:
+        const mi_runtime *runtime
+        const mi_heap *heap
+        const mi_types *types
+        const mi_shapes *shapes
+        uintptr_t interpreter
+        uint32_t padding
+    mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source)
+    void mi_graph_free(mi_graph *graph)
+    uint32_t mi_graph_nodes(const mi_graph *graph)
+    uint64_t mi_graph_bytes(const mi_graph *graph)
+    void mi_graph_tell_modules(mi_reader *reader, uintptr_t interpreter)
+    ctypedef void (*mi_frame_seen)(void *context, uintptr_t thread, uintptr_t frame) noexcept
+    void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
+                         void *context)
+
+cdef extern from "graph_query.h":
+    ctypedef struct mi_loss:
+        uint64_t objects, bytes
+        uint64_t *gone
+    void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, size_t room, size_t *count)
+    mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, size_t room, size_t *length)
+    mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t count, mi_loss *loss)
+    void mi_loss_free(mi_loss *loss)
+    void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas)
+
+cdef extern from *:
+    """
+    #define MI_UNICODE_TYPE ((uintptr_t)&PyUnicode_Type)
+    #define MI_LONG_TYPE ((uintptr_t)&PyLong_Type)
+    #define MI_TUPLE_TYPE ((uintptr_t)&PyTuple_Type)
+    """
+    uintptr_t MI_UNICODE_TYPE, MI_LONG_TYPE, MI_TUPLE_TYPE
+
+ROOT_NAMES = ("modules", "frames", "interpreter", "static", "C", "memory")
+ROLE_NAMES = ("item", "key", "value", "attribute", "field", "local", "stack", "type", "guess")
+
+cdef enum:
+    LONGEST_PATH = 64
+    MOST_HOLDERS = 200
+    LONGEST_NAME = 128
+    MOST_TARGETS = 100000000
+
+
+cdef struct edge_query:
+    uintptr_t wanted, frame
+    bint found
+    unsigned role
+    uint64_t detail
+    mi_reader *reader
+
+
+cdef void edge_seen(void *context, uintptr_t to, unsigned role, uint64_t detail) noexcept:
+    cdef edge_query *query = <edge_query *>context
+    if not query.found and to == query.wanted:
+        query.found = True
+        query.role = role & ~<unsigned>MI_ROLE_BORROWED
+        query.detail = detail
+
+
+cdef void frame_asked(void *context, uintptr_t thread, uintptr_t frame) noexcept:
+    cdef edge_query *query = <edge_query *>context
+    if not query.found:
+        mi_references_of_frame(query.reader, frame)
+        if query.found:
+            query.frame = frame
+
+
+cdef class _Graph:
+    """The graph of this process with what is needed to read its objects again; to be made with the GIL held."""
+    cdef _Target guard
+    cdef mi_runtime runtime
+    cdef mi_types types
+    cdef mi_shapes shapes
+    cdef mi_graph graph
+    cdef mi_reader reader
+    cdef uintptr_t interpreter
+    cdef const mi_graph_layout *layout
+    cdef list held, names
+    cdef double pause
+    cdef bint frozen  # nothing ran since it was made: every object of it is alive
+
+    def __dealloc__(self):
+        mi_graph_free(&self.graph)
+        mi_shapes_free(&self.shapes)
+        mi_types_free(&self.types)
+
+    cdef int prepare(self) except -1:
+        """What reading one object needs: types and their shapes. Holds no reference to any of them."""
+        cdef const mi_layout *layout = the_layout()
+        self.layout = <const mi_graph_layout *>layout
+        if layout.free_threaded:
+            raise NativeError("absent", "references are not read in free-threaded builds yet: the heap is mimalloc's")
+        self.guard = _Target()
+        self.interpreter = <uintptr_t>PyInterpreterState_Get()
+        found = all_types()
+        cdef bytes addresses = addresses_of(found)
+        self.guard.open(MI_TARGET_SELF, 0)
+        check(mi_runtime_open(&self.runtime, &self.guard.target, layout))
+        check(mi_types_read(&self.types, &self.guard.target, layout, <const uintptr_t *><const char *>addresses,
+                            len(found)))
+        # A list of all types would be a holder of all types: nothing of ours may be in the way of the walk.
+        found = None
+        check(mi_shapes_read(&self.shapes, &self.guard.target, layout, &self.types))
+        self.reader.target, self.reader.layout = &self.guard.target, layout
+        self.reader.types, self.reader.shapes = &self.types, &self.shapes
+        return 0
+
+    cdef int make(self, uint64_t until) except -1:
+        cdef const mi_layout *layout = the_layout()
+        cdef mi_arena_table table
+        cdef mi_allocator allocator
+        cdef mi_heap_walk walk
+        cdef mi_graph_source source
+        cdef mi_error error
+        cdef bint hidden = False
+        cdef uint64_t begun
+        self.prepare()
+        own_table(&self.guard.target, layout, &table, &hidden)
+        check(mi_allocator_look(&self.guard.target, layout, &table, &allocator))
+        source.padding = 16 if allocator_to_raw(self.guard, &allocator)["padding_bytes"] else 0
+        check(mi_target_refresh(&self.guard.target))
+        own_table(&self.guard.target, layout, &table, &hidden)
+        begun = mi_os_now_ns()
+        (<mi_timed_target *>&self.guard.target).until_ns = until
+        error = mi_heap_walk_all(&self.runtime, self.interpreter, &table if hidden else NULL,
+                                 MI_WALK_POOLS | MI_WALK_BLOCKS, &walk)
+        if error == MI_OK and walk.heap.arenas_left:
+            error = MI_E_LATE
+        if error == MI_OK:
+            source.runtime, source.heap, source.types = &self.runtime, &walk.heap, &self.types
+            source.shapes, source.interpreter = &self.shapes, self.interpreter
+            error = mi_graph_build(&self.graph, &source)
+        mi_heap_walk_free(&walk)
+        self.pause = (mi_os_now_ns() - begun) * 1e-9
+        if error == MI_E_LATE:
+            raise NativeError("late", "max_pause was reached before every object was read: there is no graph of a part "
+                              "of the heap. Give a larger max_pause, or None")
+        check(error)
+        self.frozen = True
+        self.held = [<object><PyObject *>self.types.items[i].address for i in range(self.types.count)]
+        self.names = [type_text(item) for item in self.held]
+        return 0
+
+    # ---- text of what was found
+
+    cdef object short_text(self, uintptr_t address, uintptr_t type_wanted):
+        """The bounded text or number of an exact str or int of the graph, else None."""
+        if mi_address_index_find(&self.graph.index, address) < 0 or not mi_reader_covers(&self.reader, address, 16):
+            return None
+        if (<uintptr_t *>(address + self.layout.object_type))[0] != type_wanted:
+            return None
+        if type_wanted == MI_UNICODE_TYPE:
+            text = <object><PyObject *>address
+            return text[:LONGEST_NAME].encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        number = <object><PyObject *>address
+        return number if -2**63 <= number < 2**63 else None
+
+    cdef object c_text(self, uintptr_t address):
+        cdef char[16] part
+        cdef bytes result = b""
+        while len(result) < LONGEST_NAME:
+            size = 16 - (address + len(result)) % 16
+            if mi_target_read(&self.guard.target, address + len(result), part, size) != MI_OK:
+                return None
+            piece = (<char *>part)[:size]
+            end = piece.find(b"\0")
+            if end >= 0:
+                return (result + piece[:end]).decode("utf-8", "replace")
+            result += piece
+        return result.decode("utf-8", "replace")
+
+    cdef object code_of(self, uintptr_t frame):
+        cdef uintptr_t code
+        if not frame or mi_target_word(&self.guard.target, frame + self.layout.iframe_code, &code) != MI_OK:
+            return 0
+        if self.layout.frame_locals != MI_ABSENT:
+            code &= ~<uintptr_t>3
+        return code
+
+    cdef object local_name(self, uintptr_t frame, uint64_t index):
+        cdef uintptr_t names
+        code = self.code_of(frame)
+        if not code or mi_target_word(&self.guard.target, code + self.layout.code_local_names, &names) != MI_OK:
+            return None
+        if (mi_address_index_find(&self.graph.index, names) < 0
+                or (<uintptr_t *>(names + self.layout.object_type))[0] != MI_TUPLE_TYPE):
+            return None
+        found = <object><PyObject *>names
+        return self.short_text(<uintptr_t><PyObject *>found[index], MI_UNICODE_TYPE) if index < len(found) else None
+
+    cdef object frame_name(self, uintptr_t frame):
+        cdef uintptr_t name
+        code = self.code_of(frame)
+        if not code or mi_target_word(&self.guard.target, code + self.layout.code_qualname, &name) != MI_OK:
+            return None
+        return self.short_text(name, MI_UNICODE_TYPE)
+
+    cdef tuple label(self, edge_query *query):
+        """(role, its text or number or None)."""
+        cdef uint64_t detail = query.detail
+        if query.role == MI_ROLE_VALUE or query.role == MI_ROLE_ATTRIBUTE:
+            value = self.short_text(detail, MI_UNICODE_TYPE)
+            if value is None:
+                value = self.short_text(detail, MI_LONG_TYPE)
+        elif query.role == MI_ROLE_FIELD:
+            value = self.c_text(detail)
+        elif query.role == MI_ROLE_LOCAL:
+            value = self.local_name(query.frame, detail) if query.frame else None
+        else:
+            value = None if query.role == MI_ROLE_TYPE else detail
+        return ROLE_NAMES[query.role], value
+
+    cdef tuple edge(self, uint32_t holder, uint32_t node):
+        """(role, value, frame's function or None) of the reference, None when it cannot be read or is there no more.
+
+        `holder` is a root, or an object that is known to be alive.
+        """
+        cdef edge_query query
+        cdef uintptr_t address
+        cdef unsigned char rule
+        memset(&query, 0, sizeof(query))
+        query.wanted = mi_address_index_address(&self.graph.index, node)
+        query.reader = &self.reader
+        self.reader.visit = edge_seen
+        self.reader.context = &query
+        if holder == self.graph.objects + MI_ROOT_MODULES:
+            mi_graph_tell_modules(&self.reader, self.interpreter)
+        elif holder == self.graph.objects + MI_ROOT_FRAMES:
+            mi_graph_frames(&self.reader, &self.runtime, self.interpreter, frame_asked, &query)
+        elif holder < self.graph.objects:
+            address = mi_address_index_address(&self.graph.index, holder)
+            rule = self.shapes.items[self.graph.types[holder]].rule
+            if rule == MI_RULE_GENERATOR:
+                query.frame = address + self.layout.generator_frame
+            elif rule == MI_RULE_FRAME:
+                query.frame = (<uintptr_t *>(address + self.layout.frame_frame))[0]
+            mi_references_of(&self.reader, address, self.graph.types[holder])
+        if not query.found:
+            return None
+        role, value = self.label(&query)
+        return role, value, self.frame_name(query.frame) if query.frame else None
+
+    cdef bint is_as_recorded(self, uint32_t node):
+        cdef uintptr_t address = mi_address_index_address(&self.graph.index, node)
+        cdef uintptr_t kind
+        return (mi_target_word(&self.guard.target, address + self.layout.object_type, &kind) == MI_OK
+                and kind == self.types.items[self.graph.types[node]].address)
+
+    cdef tuple node_text(self, uint32_t node):
+        """(address or None, module of the type, name of the type or of the root, bytes of its own)."""
+        if node >= self.graph.objects:
+            return None, None, ROOT_NAMES[node - self.graph.objects], <uint64_t>self.graph.sizes[node] * MI_GRAPH_UNIT
+        module, name = self.names[self.graph.types[node]]
+        return (mi_address_index_address(&self.graph.index, node), module, name,
+                <uint64_t>self.graph.sizes[node] * MI_GRAPH_UNIT)
+
+    cdef list path_to(self, uint32_t node):
+        """[(node's text, reference from the one before it or None), ...], the root first; [] when there is no way.
+
+        Unless nothing ran since the graph was made, each object is read only when a reference of the one before, which
+        is alive, leads to it now.
+        """
+        cdef uint32_t[LONGEST_PATH] path
+        cdef size_t length = 0, i
+        cdef bint alive = True
+        check(mi_graph_path(&self.graph, node, path, LONGEST_PATH, &length))
+        if length and path[0] < self.graph.objects and not self.frozen:
+            alive = False  # cut in front: its first object was not reached from a root
+        result = []
+        for i in range(length):
+            reference = None
+            if i and alive:
+                reference = self.edge(path[i - 1], path[i])
+                if not self.frozen and (reference is None or not self.is_as_recorded(path[i])):
+                    alive, reference = False, None
+            result.append((self.node_text(path[i]), reference))
+        return result
+
+    cdef object reach(self, str root, addresses):
+        """The last object of a path of addresses, each of which the one before refers to now; None when one does not."""
+        cdef edge_query query
+        cdef uintptr_t before = 0
+        cdef int kind = -1
+        check(mi_target_refresh(&self.guard.target))
+        self.reader.visit = edge_seen
+        self.reader.context = &query
+        for address in addresses:
+            memset(&query, 0, sizeof(query))
+            query.wanted, query.reader = address, &self.reader
+            if before:
+                mi_references_of(&self.reader, before, kind)
+            elif root == ROOT_NAMES[MI_ROOT_MODULES]:
+                mi_graph_tell_modules(&self.reader, self.interpreter)
+            elif root == ROOT_NAMES[MI_ROOT_FRAMES]:
+                mi_graph_frames(&self.reader, &self.runtime, self.interpreter, frame_asked, &query)
+            if not query.found or query.role == MI_ROLE_GUESS or not mi_reader_covers(&self.reader, address, 16):
+                return None
+            kind = mi_types_find(&self.types, (<uintptr_t *>(<uintptr_t>address + self.layout.object_type))[0])
+            if kind < 0:
+                return None
+            before = address
+        return <object><PyObject *>before if before else None
+
+    # ---- what is asked
+
+    cdef list nodes_of_type(self, str wanted):
+        """Numbers of the objects of the types with this name, with or without their module."""
+        cdef uint32_t node
+        kinds = bytearray(self.types.count)
+        cdef unsigned char *is_wanted = kinds
+        for index, (module, name) in enumerate(self.names):
+            text = (name or b"").decode("utf-8", "replace")
+            if wanted == text or wanted == (module or b"").decode("utf-8", "replace") + "." + text:
+                is_wanted[index] = 1
+        return [node for node in range(self.graph.objects) if is_wanted[self.graph.types[node]]]
+
+    cdef dict holders_of(self, uint32_t node):
+        cdef uint32_t[MOST_HOLDERS] found
+        cdef size_t count = 0, i
+        mi_graph_holders(&self.graph, node, found, MOST_HOLDERS, &count)
+        return {"count": count, "unexplained": self.graph.unexplained[node],
+                "rows": [(self.node_text(found[i]), self.edge(found[i], node), 1)
+                         for i in range(min(count, MOST_HOLDERS))]}
+
+    cdef dict holders_of_many(self, list nodes):
+        """Who refers to any of them, by the holder's type: a sample of each, with how many references there are."""
+        cdef uint32_t i, holder
+        cdef uint64_t count = 0
+        marks = bytearray(self.graph.objects + 1)
+        cdef unsigned char *inside = marks
+        for node in nodes:
+            inside[node] = 1
+        groups = {}
+        for holder in range(mi_graph_nodes(&self.graph)):
+            for i in range(self.graph.offsets[holder], self.graph.offsets[holder + 1]):
+                if inside[self.graph.edges[i]]:
+                    count += 1
+                    key = (self.graph.types[holder] if holder < self.graph.objects else -1 - <int64_t>holder)
+                    group = groups.get(key)
+                    if group is None:
+                        groups[key] = [holder, self.graph.edges[i], 1]
+                    else:
+                        group[2] += 1
+        rows = sorted(groups.values(), key=_third, reverse=True)[:MOST_HOLDERS]
+        return {"count": count, "unexplained": sum([self.graph.unexplained[node] for node in nodes]),
+                "rows": [(self.node_text(holder), self.edge(holder, node), times) for holder, node, times in rows]}
+
+    cdef dict loss_of(self, list nodes, bint arenas):
+        cdef mi_loss loss
+        cdef bytearray packed = bytearray(4 * len(nodes))
+        cdef uint32_t *numbers = <uint32_t *><char *>packed
+        cdef size_t i
+        for i in range(len(nodes)):
+            numbers[i] = nodes[i]
+        check(mi_graph_without(&self.graph, numbers, len(nodes), &loss))
+        try:
+            result = {"objects": loss.objects, "bytes": loss.bytes, "arenas": None}
+            if arenas:
+                marks = bytearray(self.graph.arena_count + 1)
+                mi_graph_arenas_touched(&self.graph, &loss, marks)
+                del marks[-1]
+                result["arenas"] = (sum([mark & 1 for mark in marks]), sum([mark == 3 for mark in marks]), len(marks))
+            return result
+        finally:
+            mi_loss_free(&loss)
+
+    cdef list arena_rows(self):
+        """[(address, [(type's place in "types", objects and buffers of it), ...], blocks of no known object), ...]"""
+        cdef size_t i
+        cdef uint32_t node
+        counts = [{} for _ in range(self.graph.arena_count)]
+        for i in range(self.graph.arena_count):
+            count = counts[i]
+            for node in range(self.graph.arena_first[i], self.graph.arena_end[i]):
+                kind = self.graph.types[node]
+                count[kind] = count.get(kind, 0) + 1
+        for i in range(self.graph.elsewhere_count):
+            count = counts[self.graph.elsewhere[i].arena]
+            kind = self.graph.types[self.graph.elsewhere[i].node]
+            count[kind] = count.get(kind, 0) + 1
+        return [(self.graph.arenas[i], list(counts[i].items()), self.graph.arena_unknown[i])
+                for i in range(self.graph.arena_count)]
+
+    cdef list root_rows(self, mi_dominators *tree):
+        cdef uint32_t root, number
+        return [(ROOT_NAMES[root], self.graph.offsets[self.graph.objects + root + 1]
+                 - self.graph.offsets[self.graph.objects + root],
+                 tree.retained[tree.number[self.graph.objects + root]] * MI_GRAPH_UNIT) for root in range(MI_ROOTS)]
+
+    cdef dict top(self, uint32_t wanted):
+        """The objects with the largest retained sizes; the GIL is let go while the tree is made."""
+        cdef mi_dominators tree
+        cdef mi_references references
+        cdef mi_error error
+        cdef uint32_t[MI_ROOTS] roots
+        cdef uint32_t node, number, i
+        cdef uint64_t least = 0, size
+        cdef uint64_t begun = mi_os_now_ns()
+        from _heapq import heappush, heapreplace
+        references.nodes = mi_graph_nodes(&self.graph)
+        references.offsets, references.edges = self.graph.offsets, self.graph.edges
+        for i in range(MI_ROOTS):
+            roots[i] = self.graph.objects + i
+        self.frozen = False
+        with nogil:
+            error = mi_dominators_find(&references, self.graph.sizes, roots, MI_ROOTS, &tree)
+        check(error)
+        try:
+            seconds = (mi_os_now_ns() - begun) * 1e-9
+            best = []
+            for node in range(self.graph.objects):
+                size = tree.retained[tree.number[node]]
+                if len(best) < wanted:
+                    heappush(best, (size, node))
+                    least = best[0][0]
+                elif size > least:
+                    heapreplace(best, (size, node))
+                    least = best[0][0]
+            check(mi_target_refresh(&self.guard.target))
+            self.reader.last = NULL
+            rows = []
+            for size, node in sorted(best, reverse=True):
+                number = tree.dominator[tree.number[node]]
+                above = None if number == 0 else ("garbage" if number == tree.unreachable else
+                                                  self.node_text(tree.node[number]))
+                rows.append((self.node_text(node), size * MI_GRAPH_UNIT, above, self.path_to(node)))
+            return {"rows": rows, "roots": self.root_rows(&tree), "total": tree.retained[0] * MI_GRAPH_UNIT,
+                    "garbage": tree.retained[tree.unreachable] * MI_GRAPH_UNIT,
+                    "garbage_objects": references.nodes + 1 - tree.unreachable,
+                    "peak_bytes": tree.peak_bytes, "seconds": seconds}
+        finally:
+            mi_dominators_free(&tree)
+
+    cdef list held_by_c(self):
+        """[(module, name of the type, objects of it that C code or an evaluation stack holds), ...]"""
+        cdef uint32_t i, root = self.graph.objects + MI_ROOT_C
+        counts = {}
+        for i in range(self.graph.offsets[root], self.graph.offsets[root + 1]):
+            kind = self.graph.types[self.graph.edges[i]]
+            counts[kind] = counts.get(kind, 0) + 1
+        return [(*self.names[kind], count) for kind, count in counts.items()]
+
+    cdef dict summary(self):
+        return {"held_by_c": self.held_by_c(), "objects": self.graph.objects, "references": self.graph.references, "guesses": self.graph.guesses,
+                "dropped": self.graph.dropped, "looked_like_objects": self.graph.mistaken,
+                "small_bytes": self.graph.small_bytes,
+                "unknown_bytes": <uint64_t>self.graph.sizes[self.graph.objects + MI_ROOT_MEMORY] * MI_GRAPH_UNIT,
+                "graph_bytes": mi_graph_bytes(&self.graph), "pause_s": self.pause}
+
+
+def _third(row):
+    return row[2]
+
+
+def references_capture(addresses=(), type_name=None, bint holders=False, bint path=False, bint retained=False,
+                       bint arenas=False, uint32_t top=0, max_pause=1.0):
+    """The objects of this process and the references between them, and what was asked of them; see
+    probes/references.py for the format.
+
+    addresses, type_name -- whom it is about: objects by address, or all objects of the types of this name
+    holders, path, retained -- who refers to them, a way from a root, what would go with them
+    arenas    -- what lies in each arena, and which arenas they keep
+    top       -- so many objects with the largest retained sizes
+    max_pause -- seconds for which the GIL may be held to read the graph; NativeError("late") when it was not enough
+    """
+    cdef _Graph whole = _Graph()
+    cdef uint64_t begun = mi_os_now_ns()
+    cdef int64_t node
+    whole.make(ceiling_of(max_pause))
+    raw = whole.summary()
+    nodes = []
+    unknown = []
+    for address in addresses:
+        node = mi_address_index_find(&whole.graph.index, address)
+        if node < 0:
+            unknown.append(address)
+        else:
+            nodes.append(node)
+    if type_name is not None:
+        nodes += whole.nodes_of_type(type_name)
+    raw["targets"], raw["unknown_addresses"] = len(nodes), unknown
+    raw["target"] = whole.node_text(nodes[0]) if nodes else None
+    raw["target_bytes"] = sum([<uint64_t>whole.graph.sizes[item] * MI_GRAPH_UNIT for item in nodes])
+    raw["holders"] = raw["path"] = raw["loss"] = raw["arenas"] = raw["top"] = None
+    if holders and nodes:
+        raw["holders"] = whole.holders_of(nodes[0]) if len(nodes) == 1 else whole.holders_of_many(nodes)
+    if path and nodes:
+        raw["path"] = whole.path_to(nodes[0])
+    if (retained or arenas) and nodes:
+        raw["loss"] = whole.loss_of(nodes, arenas)
+    if arenas:
+        raw["arenas"] = whole.arena_rows()
+        raw["arena_bytes"] = whole.graph.arena_size
+        raw["types"] = whole.names
+    if top:
+        raw["top"] = whole.top(top)
+    raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
+    return raw
+
+
+def references_reach(str root, addresses):
+    """The object at the end of a path that references_capture() found: reached from its root once more, each object by a
+    reference of the one before. None when it does not lead there any more. Not a plain value: for use in this process.
+    """
+    cdef _Graph reader = _Graph()
+    reader.prepare()
+    return reader.reach(root, addresses)

@@ -1,0 +1,271 @@
+"""Owners and references: who holds an object, and what would go with it.
+
+The raw format, what `_native.references_capture()` returns. A NODE is (address or None, module of the type, name of the
+type or of the root, own bytes), a REFERENCE (role, name, function of the frame) or None:
+
+    objects, references, guesses, dropped, looked_like_objects -- of the graph, csrc/graph.h
+    small_bytes, unknown_bytes, graph_bytes, pause_s, seconds
+    held_by_c  -- [(module, type, count), ...]
+    targets    -- how many objects it is about; target: NODE of the first; target_bytes: their own
+    unknown_addresses -- addresses at which no object is known
+    holders    -- {"count", "unexplained", "rows": [(NODE, REFERENCE, count), ...]}
+    path       -- [(NODE, REFERENCE from the one before), ...], the root first
+    loss       -- {"objects", "bytes", "arenas": (touched, that would be empty, all) or None}
+    arenas     -- [(address, [(place in types, objects), ...], blocks of no known object), ...]; types, arena_bytes
+    top        -- {"rows": [(NODE, retained bytes, NODE or "garbage" or None, path), ...], "roots": [(root, references,
+                  retained bytes), ...], "total", "garbage", "garbage_objects", "peak_bytes", "seconds"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..models.references import (
+    ROOTS,
+    ArenaPin,
+    HeldByC,
+    Holder,
+    Holders,
+    Node,
+    PathToRoot,
+    Reference,
+    Retained,
+    RetainedObject,
+    RetainedSizes,
+    RootRetained,
+    Step,
+    Why,
+)
+
+NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
+PINS = 20
+PIN_TYPES = 8
+
+
+def holders(obj: object, *, max_pause: float | None = 1.0) -> Holders:
+    """Every object and root that refers to `obj`, found by reading the structures of all objects; nothing is called.
+
+    The GIL is held while the heap is read, for `max_pause` seconds at most (None: no ceiling).
+
+    Raises NativeError: "late" when that was not enough, "absent" in free-threaded builds, "layout" when the structures of
+    this interpreter could not be verified.
+    """
+    address = id(obj)
+    del obj  # the call itself is no holder
+    return build_holders(capture([address], holders=True, max_pause=max_pause))
+
+
+def path_to_root(obj: object, *, max_pause: float | None = 1.0) -> PathToRoot:
+    """One short way by which `obj` is held: from sys.modules, a running frame, the interpreter's state, or C code.
+
+    Raises as `holders`.
+    """
+    address = id(obj)
+    del obj
+    return build_path(capture([address], path=True, max_pause=max_pause))
+
+
+def retained(obj: object, *, max_pause: float | None = 1.0) -> Retained:
+    """What would go with `obj`: all that no root leads to once it is taken out, in bytes as allocated.
+
+    Raises as `holders`.
+    """
+    address = id(obj)
+    del obj
+    raw = capture([address], retained=True, max_pause=max_pause)
+    if raw["loss"] is None:
+        return Retained(None, None, None, None, NOT_KNOWN, raw["pause_s"])
+    loss = raw["loss"]
+    return Retained(
+        node_of(raw["target"]), loss["objects"], loss["bytes"], raw["target_bytes"], None, raw["pause_s"]
+    )
+
+
+def top_retained(n: int = 20, *, max_pause: float | None = 1.0) -> RetainedSizes:
+    """The `n` objects with the largest retained sizes, by a dominator tree over all objects.
+
+    The heap is read with the GIL held, for `max_pause` seconds at most (None: no ceiling); the tree is made without it,
+    and what is told of an object afterwards was reached once more from its root.
+
+    Raises ValueError for n below 1, else as `holders`.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    return build_top(capture([], top=n, max_pause=max_pause))
+
+
+def why(target: object, *, max_pause: float | None = 1.0) -> Why:
+    """Who holds `target`, what would go with it, and which arenas it keeps: a type's name stands for all its objects,
+    an int for the object at this address.
+
+    Raises TypeError for another target, else as `holders`.
+    """
+    if isinstance(target, str):
+        return build_why(target, capture([], type_name=target, max_pause=max_pause, **ALL))
+    if isinstance(target, int) and not isinstance(target, bool):
+        return build_why(f"{target:#x}", capture([target], max_pause=max_pause, **ALL))
+    raise TypeError("target is the name of a type, or an address")
+
+
+ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True}
+
+
+def capture(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
+    from .. import _native
+
+    return _native.references_capture(addresses, **wanted)
+
+
+# ---- build ------------------------------------------------------------------------------------------------------------
+
+
+def text(name: bytes | str | None) -> str | None:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
+
+def node_of(raw: Sequence[Any]) -> Node:
+    address, module, name, own_bytes = raw
+    return Node(address, text(module), text(name) or "?", own_bytes)
+
+
+def reference_of(raw: Sequence[Any] | None) -> Reference | None:
+    return None if raw is None else Reference(*raw)
+
+
+def build_holders(raw: Mapping[str, Any]) -> Holders:
+    found = raw["holders"]
+    if found is None:
+        return Holders(None, 0, 0, (), 0, False, NOT_KNOWN, raw["pause_s"])
+    return Holders(
+        target=node_of(raw["target"]),
+        targets=raw["targets"],
+        count=found["count"],
+        rows=tuple(Holder(node_of(node), reference_of(how), count) for node, how, count in found["rows"]),
+        unexplained=found["unexplained"],
+        known=True,
+        reason=None,
+        pause_s=raw["pause_s"],
+    )
+
+
+def build_path(raw: Mapping[str, Any]) -> PathToRoot:
+    if raw["path"] is None:
+        return PathToRoot("garbage", (), "", False, NOT_KNOWN, raw["pause_s"])
+    return path_of(raw["path"], raw["pause_s"])
+
+
+def path_of(raw: Sequence[Any], pause_s: float) -> PathToRoot:
+    steps = tuple(Step(node_of(node), reference_of(how)) for node, how in raw)
+    if not steps:
+        return PathToRoot("garbage", (), ROOTS["garbage"], True, None, pause_s)
+    first = steps[0].node
+    root = first.type_name if first.address is None else "?"
+    reason = None if first.address is None else "the path is longer than is kept: its beginning is left out"
+    return PathToRoot(root, steps, path_text(steps), True, reason, pause_s)
+
+
+def path_text(steps: Sequence[Step]) -> str:
+    """`module x.y['key'][3]`, from the root to the object, whose type is named at the end."""
+    root = steps[0].node
+    first = steps[1] if len(steps) > 1 else None
+    rest = list(steps[2:])
+    start = root.text
+    if root.type_name == "modules" and rest and rest[0].how is not None and rest[0].node.type_name == "module":
+        start = f"module {rest[0].how.name}"
+        rest = rest[1:]
+    elif first is not None and first.how is not None and first.how.frame is not None:
+        start = f"frame of {first.how.frame}"
+        if first.how.name != "f_locals":
+            start += first.how.text
+    elif first is not None and root.type_name != "modules":
+        start = f"{root.text}: {first.node.type_name}"
+    parts = [start]
+    names = first is not None and first.how is not None and first.how.name == "f_locals"  # the dict is one of names
+    for step in rest:
+        how = step.how
+        if how is None:
+            parts.append(f" -> {step.node.type_name}")
+        elif names and how.role == "value" and isinstance(how.name, str):
+            parts.append(Reference("attribute", how.name).text)
+        elif how.role == "field" and how.name == "__dict__":
+            names = True
+            continue
+        else:
+            parts.append(how.text)
+        names = False
+    return f"{''.join(parts)} ({steps[-1].node.type_name})"
+
+
+def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
+    top = raw["top"]
+    total = top["total"]
+    return RetainedSizes(
+        rows=tuple(
+            RetainedObject(
+                node=node_of(node),
+                retained_bytes=size,
+                share=size / total if total else 0.0,
+                under=Node(None, None, "garbage", 0) if under == "garbage" else node_of(under) if under else None,
+                path=path_of(path, raw["pause_s"]),
+            )
+            for node, size, under, path in top["rows"]
+        ),
+        roots=tuple(RootRetained(*row) for row in top["roots"]),
+        held_by_c=tuple(
+            HeldByC(text(module), text(name) or "?", count)
+            for module, name, count in sorted(raw["held_by_c"], key=lambda row: -row[2])
+        ),
+        total_bytes=total,
+        small_bytes=raw["small_bytes"],
+        unknown_bytes=raw["unknown_bytes"],
+        garbage_bytes=top["garbage"],
+        garbage_objects=top["garbage_objects"],
+        objects=raw["objects"],
+        references=raw["references"],
+        guesses=raw["guesses"],
+        dropped=raw["dropped"],
+        graph_bytes=raw["graph_bytes"],
+        tree_bytes=top["peak_bytes"],
+        pause_s=raw["pause_s"],
+        tree_s=top["seconds"],
+    )
+
+
+def pins_of(raw: Mapping[str, Any]) -> tuple[ArenaPin, ...]:
+    """The arenas with the fewest live blocks, which are the nearest to going back."""
+    names = raw["types"]
+    found = [
+        ArenaPin(
+            address=address,
+            blocks=sum(count for _, count in types) + unknown,
+            unknown=unknown,
+            types=tuple(
+                (text(names[place][1]) or "?", count)
+                for place, count in sorted(types, key=lambda row: -row[1])[:PIN_TYPES]
+            ),
+        )
+        for address, types, unknown in raw["arenas"]
+    ]
+    return tuple(sorted((pin for pin in found if pin.blocks), key=lambda pin: pin.blocks)[:PINS])
+
+
+def build_why(target: str, raw: Mapping[str, Any]) -> Why:
+    loss = raw["loss"]
+    touched, empty, arenas = loss["arenas"] if loss else (None, None, None)
+    return Why(
+        target=target,
+        targets=raw["targets"],
+        sample=node_of(raw["target"]) if raw["target"] else None,
+        own_bytes=raw["target_bytes"],
+        holders=build_holders(raw),
+        path_to_root=build_path(raw),
+        retained_bytes=loss["bytes"] if loss else None,
+        retained_objects=loss["objects"] if loss else None,
+        arenas=arenas,
+        arenas_pinned=touched,
+        arenas_that_would_return=empty,
+        pins=pins_of(raw),
+        reason=None if raw["targets"] else "no object of this type or at this address is known",
+        pause_s=raw["pause_s"],
+    )
