@@ -114,6 +114,20 @@ static int claim_mark(struct mi_claims *claims, uintptr_t address, mi_owner owne
     return 1;
 }
 
+static size_t heap_room(struct mi_claims *claims, uintptr_t address) {
+    builder *build = (builder *)claims;
+    uint32_t around = build->source->padding * 3 / 2, size = mi_blocks_size(&build->blocks, address - build->source->padding);
+    return size > around ? size - around : 0;
+}
+
+static int claim_if_plain(struct mi_claims *claims, uintptr_t word, mi_owner owner) {
+    builder *build = (builder *)claims;
+    uintptr_t block = word - build->source->padding, object;
+    uint32_t size = word ? mi_blocks_size(&build->blocks, block) : 0;
+    if (!size || object_in_block(build, block, size, &object) >= 0) return 0;
+    return build->owners.claim(claims, word, owner, 0);
+}
+
 /* Bytes of a chunk of glibc's that begins at `block` and holds at least so many: the size word before it, which says where
  * the next chunk is (malloc/malloc.c; the low bits are flags, of which 2 means that it was mmapped). 0 when it is none. */
 static uint64_t chunk_bytes(builder *build, uintptr_t block, size_t at_least) {
@@ -517,7 +531,8 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     builder build = {.graph = graph, .source = source, .layout = source->runtime->layout,
                      .target = source->runtime->target, .node = 0};
     build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
-    build.owners = (mi_owner_context){build.layout, source->types, (struct mi_claims *)&build, NULL, heap_word};
+    build.owners = (mi_owner_context){build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain,
+                                      heap_word, heap_room};
     mi_address_index_init(&graph->index);
     mi_error error = mi_blocks_open(&build.blocks, source->heap, build.layout);
     if (!error) error = arenas_note(&build);

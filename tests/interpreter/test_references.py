@@ -142,7 +142,7 @@ def test_the_one_holder_of_a_planted_object(kind: str) -> None:
 def test_attributes_of_instances() -> None:
     for make in (Plain, materialised):
         plain = make(Marker())
-        [row] = [row for row in meminspect.holders(plain.value).rows if row.node.address is not None]
+        [row] = [row for row in meminspect.holders(plain.value, max_pause=None).rows if row.node.address is not None]
         assert row.how is not None and row.how.text in (".value", "['value']")
         assert row.node.address == id(plain) or "dict" in row.node.type_name
 
@@ -152,9 +152,9 @@ def test_functions_modules_and_zones_lead_to_their_parts() -> None:
     function, module, zone = closure(1), module_with(marker), Zone(marker)
     function.__dict__["part"] = marker
     when = datetime.datetime(2020, 1, 1, tzinfo=zone)
-    found = {row.node.address for row in meminspect.holders(marker).rows}
+    found = {row.node.address for row in meminspect.holders(marker, max_pause=None).rows}
     assert id(vars(function)) in found and id(vars(module)) in found
-    rows = {row.node.address: row.how for row in meminspect.holders(zone).rows}
+    rows = {row.node.address: row.how for row in meminspect.holders(zone, max_pause=None).rows}
     assert id(when) in rows and rows[id(when)].name == "tzinfo"  # type: ignore[union-attr]
 
 
@@ -163,10 +163,10 @@ def test_code_holds_its_constants_and_a_weak_reference_holds_nothing() -> None:
     exec("def made(): return (123456789, 'planted constant', 987654321.5)", namespace)
     code = namespace["made"].__code__
     [constant] = [item for item in code.co_consts if isinstance(item, tuple)]
-    assert id(code.co_consts) in {row.node.address for row in meminspect.holders(constant).rows}
+    assert id(code.co_consts) in {row.node.address for row in meminspect.holders(constant, max_pause=None).rows}
     marker = Marker()
     reference = weakref.ref(marker)
-    assert id(reference) not in {row.node.address for row in meminspect.holders(marker).rows}
+    assert id(reference) not in {row.node.address for row in meminspect.holders(marker, max_pause=None).rows}
 
 
 def tracked_pairs(limit: int) -> list[tuple[int, set[int]]]:
@@ -217,7 +217,7 @@ def test_the_retained_size_of_a_planted_tree() -> None:
     expected = block_bytes(root, *root, *strings[:101])  # the lists' own buffers come on top
     others = [shared, strings[150]]
     del strings[:101]
-    found = meminspect.retained(root)
+    found = meminspect.retained(root, max_pause=None)
     assert found.objects == 1 + 2 + 101
     assert found.bytes is not None and found.own_bytes is not None
     items = found.own_bytes - block_bytes(root)
@@ -230,9 +230,9 @@ def test_what_two_hold_belongs_to_neither() -> None:
     inner = [Marker()]
     left, right = [inner], [inner]
     del inner
-    assert meminspect.retained(left).objects == meminspect.retained(right).objects == 1
+    assert meminspect.retained(left, max_pause=None).objects == meminspect.retained(right, max_pause=None).objects == 1
     del right[0]
-    assert meminspect.retained(left).objects == 3
+    assert meminspect.retained(left, max_pause=None).objects == 3
 
 
 def test_the_whole_is_what_is_live_in_pymalloc_and_what_is_known_beyond() -> None:
@@ -257,7 +257,7 @@ def test_the_largest_is_found_with_its_path() -> None:
     assert row.path.root == "modules"
     assert row.path.text.endswith("test_references.planted_cache['first'] (list)")
     assert row.path.object() is planted_cache["first"]
-    exact = meminspect.retained(planted_cache["first"])
+    exact = meminspect.retained(planted_cache["first"], max_pause=None)
     assert exact.bytes == row.retained_bytes
     planted_cache = {}
     with pytest.raises(LookupError):
@@ -269,7 +269,7 @@ planted_cache: dict[str, list[str]] = {}
 
 def test_paths_name_frames_and_locals() -> None:
     def holding(local: object) -> str:
-        return meminspect.path_to_root(local).text
+        return meminspect.path_to_root(local, max_pause=None).text
 
     text = holding(Marker())
     assert "holding" in text and "local variable local" in text
@@ -322,7 +322,7 @@ def test_an_object_that_only_c_holds() -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(marker))
     address = id(marker)
     try:
-        assert meminspect.holders(marker).unexplained == 1
+        assert meminspect.holders(marker, max_pause=None).unexplained == 1
         del marker
         raw = _native.references_capture([address], path=True, holders=True, max_pause=None)
         assert raw["path"][0][0][2] == "C"
@@ -347,10 +347,10 @@ def test_object_arrays_of_numpy_hold_their_elements() -> None:
     numpy = pytest.importorskip("numpy")
     array = numpy.array([Marker(), None, [1]], dtype=object)
     view = array[1:]
-    assert id(array) in {row.node.address for row in meminspect.holders(array[0]).rows}
-    assert id(array) in {row.node.address for row in meminspect.holders(array[2]).rows}
-    assert id(view) not in {row.node.address for row in meminspect.holders(array[2]).rows}
-    assert id(view) in {row.node.address for row in meminspect.holders(array).rows}
+    assert id(array) in {row.node.address for row in meminspect.holders(array[0], max_pause=None).rows}
+    assert id(array) in {row.node.address for row in meminspect.holders(array[2], max_pause=None).rows}
+    assert id(view) not in {row.node.address for row in meminspect.holders(array[2], max_pause=None).rows}
+    assert id(view) in {row.node.address for row in meminspect.holders(array, max_pause=None).rows}
 
 
 def test_a_pause_that_is_too_short_is_said() -> None:
