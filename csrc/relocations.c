@@ -42,7 +42,7 @@ static const machine *this_machine(void) {
 /* ---- finding --------------------------------------------------------------------------------------------------------- */
 
 typedef struct table {
-    const ElfW(Rela) *items;
+    const ElfW(Rela) * items;
     size_t size; /* bytes */
 } table;
 

@@ -66,18 +66,22 @@ def has_read_only_slots(kind: str) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_call_is_seen_until_it_is_restored(programs: dict[str, Path], kind: str, how: str) -> None:
     said = outcome(programs[kind], how)
-    assert said["find"] == "0" and said["slots"] == "1" and said["other"] == "0"
-    assert said["replace"] == "0" and said["seen"] == "1000" and said["untouched"] == "0"
-    assert said["restore"] == "0" and said["foreign"] == "0" and said["after"] == "0"
+    assert said["find"] == "0"
+    assert said["slots"] == "1"
+    assert said["other"] == "0"
+    assert said["replace"] == "0"
+    assert said["seen"] == "1000"
+    assert said["untouched"] == "0"
+    assert said["restore"] == "0"
+    assert said["foreign"] == "0"
+    assert said["after"] == "0"
     assert said["parent_right"] == "1"
     assert said["read_only"] == str(int(has_read_only_slots(kind)))
     assert said["writable_now"] == str(1 - int(said["read_only"]))
 
 
 @pytest.mark.parametrize("kind", ["pie-lazy", "fixed-lazy", "library-lazy"])
-def test_an_unbound_slot_is_told_and_its_resolver_does_not_undo_the_hook(
-    programs: dict[str, Path], kind: str
-) -> None:
+def test_an_unbound_slot_is_told_and_its_resolver_does_not_undo_the_hook(programs: dict[str, Path], kind: str) -> None:
     fresh, called = outcome(programs[kind]), outcome(programs[kind], "called")
     assert (fresh["lazy"], called["lazy"]) == ("1", "0")
     assert fresh["seen"] == "1000"
@@ -86,7 +90,8 @@ def test_an_unbound_slot_is_told_and_its_resolver_does_not_undo_the_hook(
 @pytest.mark.parametrize("kind", ["pie-lazy", "library-lazy", "library-noplt"])
 def test_a_slot_that_somebody_wrote_to_is_found_and_hooked_again(programs: dict[str, Path], kind: str) -> None:
     said = outcome(programs[kind])
-    assert said["strayed"] == "1" and said["again"] == "10"
+    assert said["strayed"] == "1"
+    assert said["again"] == "10"
 
 
 @pytest.mark.parametrize("kind", ["pie-now", "fixed-now", "library-now"])
@@ -94,5 +99,7 @@ def test_a_refused_mprotect_is_an_error_and_changes_nothing(programs: dict[str, 
     said = outcome(programs[kind], "refused")
     if "no_seccomp" in said:
         pytest.skip("this kernel has no seccomp filters")
-    assert said["replace"] == PERMISSION and said["untouched"] == "1"
-    assert said["seen"] == "0" and said["parent_right"] == "1"
+    assert said["replace"] == PERMISSION
+    assert said["untouched"] == "1"
+    assert said["seen"] == "0"
+    assert said["parent_right"] == "1"

@@ -1,0 +1,166 @@
+/* gil_ring.h - where the events of a trace are put: one mapping with counters, threads, rings and a log.
+ *
+ *     header | GILs | threads | one ring for each GIL | log
+ *
+ * A ring belongs to a GIL, not to a thread: every event of a GIL is made by a thread that holds gil->mutex, so there is
+ * one producer at a time, handed on from thread to thread by that mutex; no lock and no atomic read-modify-write is
+ * needed, the events of a GIL stand in their true order, and a thousand short threads need no thousand rings. Each event
+ * names its thread. A drain, one at a time, moves events from the rings to the log.
+ *
+ * The mapping may be a file in memory that another process has open: all in it are numbers and offsets, no pointers, and
+ * what was written by a process that was killed can be read. An event has its number within its GIL: a gap in them is a
+ * place where events were lost, and how many; one found twice was copied to the log just before the process died. */
+#ifndef MI_GIL_RING_H
+#define MI_GIL_RING_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+#define MI_GIL_REGION_MAGIC 0x3152474du /* "MGR1" */
+
+enum { MI_GILS_MOST = 64, MI_GIL_THREADS_MOST = 1 << 16, MI_GIL_NAME = 64 };
+
+typedef enum mi_gil_event_kind {
+    MI_GIL_HELD = 1,         /* already held when the trace of this GIL began; thread 0: not known by whom */
+    MI_GIL_WAIT,             /* a thread begins to wait; detail: when it asked */
+    MI_GIL_TIMEOUT,          /* its wait has lasted an interval: it asks the holder to drop the GIL */
+    MI_GIL_ACQUIRED,         /* detail: when it asked, 0: before the trace began */
+    MI_GIL_RELEASED,         /* detail: 1 when a drop request was pending; other: the thread whose timeout made it */
+    MI_GIL_ABANDONED,        /* a thread stopped waiting without the GIL: the interpreter ends */
+    MI_GIL_COLLECTION_BEGIN, /* detail: generation */
+    MI_GIL_COLLECTION_END    /* detail: generation, and the number of collected objects above the lowest 8 bits */
+} mi_gil_event_kind;
+
+typedef struct mi_gil_event {
+    uint64_t time; /* ticks of the region's clock */
+    uint64_t detail;
+    uint32_t thread; /* row in the table of threads */
+    uint32_t other;  /* another row, 0: none */
+    uint32_t number; /* of the event within its GIL, lost ones counted too */
+    uint16_t gil;    /* row in the table of GILs */
+    uint16_t kind;
+} mi_gil_event;
+
+/* What is counted as events happen, whether or not their event is lost. Written with gil->mutex held. */
+typedef struct mi_gil_counts {
+    _Atomic uint64_t acquisitions, releases;
+    _Atomic uint64_t forced_releases;  /* with a drop request pending */
+    _Atomic uint64_t hand_offs;        /* the GIL went from one OS thread to another */
+    _Atomic uint64_t forced_hand_offs; /* of them: the release before it was forced */
+    _Atomic uint64_t tstate_switches;  /* acquired with another last_holder than before */
+    _Atomic uint64_t timeouts, abandoned;
+    _Atomic uint64_t switch_number_begin, switch_number_end; /* CPython's own */
+    _Atomic uint64_t lost;                                   /* the ring was full */
+    _Atomic uint32_t closed;     /* the trace of this GIL has ended: its interpreter did, or the trace was stopped */
+    _Atomic uint32_t holder;     /* row of the thread that holds it, 0: nobody, or not known */
+    _Atomic uint64_t held_since; /* ticks, 0 when nobody holds it */
+} mi_gil_counts;
+
+typedef struct mi_gil_row {
+    int64_t interpreter; /* id of the one that it was made for */
+    uint64_t address;
+    mi_gil_counts counts;
+    _Alignas(64) _Atomic uint64_t head; /* events put, lost ones not counted */
+    uint64_t number;                    /* events there were */
+    _Alignas(64) _Atomic uint64_t tail; /* events taken out */
+} mi_gil_row;
+
+/* Written by the thread itself, but for the kernel's name and what the log had no room for. */
+typedef struct mi_gil_thread_row {
+    _Atomic int32_t native_id;                   /* of the kernel */
+    _Atomic uint32_t named;                      /* the kernel's name below is whole */
+    uint64_t ident;                              /* threading.get_ident() */
+    _Atomic uint64_t first, last;                /* ticks of its first and last event */
+    _Atomic uint64_t acquisitions, held, waited; /* the last two in ticks */
+    _Atomic uint64_t lost, unlogged;             /* its events that found the ring full, the log full */
+    char name[MI_GIL_NAME];                      /* the kernel's */
+    char given[MI_GIL_NAME];                     /* the program's, where it was told as the thread began */
+} mi_gil_thread_row;
+
+typedef enum mi_gil_clock { MI_GIL_CLOCK_MONOTONIC = 1, MI_GIL_CLOCK_TSC } mi_gil_clock;
+
+/* The same moment by both clocks. */
+typedef struct mi_gil_moment {
+    uint64_t ticks, ns;
+} mi_gil_moment;
+
+typedef struct mi_gil_region {
+    uint32_t magic, clock;
+    uint64_t size;                                  /* bytes of the mapping */
+    uint64_t ring_events;                           /* of each ring, a power of two */
+    uint64_t log_events;                            /* there is room for */
+    uint64_t gils_at, threads_at, rings_at, log_at; /* offsets from here */
+    int32_t pid;
+    _Atomic uint32_t state; /* mi_gil_state */
+    mi_gil_moment begin;
+    mi_gil_moment recent[2]; /* the one of `which` is whole */
+    _Atomic uint32_t which;
+    _Atomic uint32_t gils, threads; /* rows in use; row 0 of the threads stands for those that are not listed */
+    _Atomic uint32_t gils_left_out; /* beyond MI_GILS_MOST */
+    _Atomic uint32_t threads_left_out;
+    _Atomic uint64_t logged, unlogged; /* events in the log; events that it had no room for */
+    _Atomic uint64_t strayed;          /* how often a hook was found undone and set again */
+} mi_gil_region;
+
+typedef enum mi_gil_state { MI_GIL_PREPARED = 0, MI_GIL_TRACING, MI_GIL_STOPPED } mi_gil_state;
+
+/* ---- the mapping ------------------------------------------------------------------------------------------------------ */
+
+/* MI_GIL_CLOCK_TSC where the counter runs at one rate on all cores and the kernel keeps its own time by it. */
+mi_gil_clock mi_gil_clock_best(void);
+uint64_t mi_gil_clock_read(mi_gil_clock clock);
+
+/* Makes a region with room for `log_bytes` of events; `fd` is an empty file in memory to make it in, or -1. Pages are
+ * used as far as there are events. */
+mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **region);
+/* Maps a region that another process has made, and checks that its parts lie within it; MI_E_LAYOUT when they do not. */
+mi_error mi_gil_region_open(int fd, int writable, mi_gil_region **region);
+void mi_gil_region_close(mi_gil_region *region);
+
+static inline mi_gil_row *mi_gil_rows(const mi_gil_region *region) {
+    return (mi_gil_row *)((char *)region + region->gils_at);
+}
+static inline mi_gil_thread_row *mi_gil_threads(const mi_gil_region *region) {
+    return (mi_gil_thread_row *)((char *)region + region->threads_at);
+}
+static inline mi_gil_event *mi_gil_log(const mi_gil_region *region) {
+    return (mi_gil_event *)((char *)region + region->log_at);
+}
+static inline mi_gil_event *mi_gil_ring(const mi_gil_region *region, uint32_t gil) {
+    return (mi_gil_event *)((char *)region + region->rings_at) + gil * region->ring_events;
+}
+
+/* ---- events ----------------------------------------------------------------------------------------------------------- */
+
+/* Adds to a counter that one thread writes at a time: no locked instruction. */
+static inline void mi_gil_add(_Atomic uint64_t *counter, uint64_t more) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+}
+
+/* Puts an event, which gets its number here; called by one thread at a time for each GIL. */
+static inline void mi_gil_put(mi_gil_region *region, mi_gil_event event) {
+    mi_gil_row *row = &mi_gil_rows(region)[event.gil];
+    uint64_t head = atomic_load_explicit(&row->head, memory_order_relaxed);
+    event.number = (uint32_t)row->number++;
+    if (head - atomic_load_explicit(&row->tail, memory_order_acquire) >= region->ring_events) {
+        mi_gil_add(&row->counts.lost, 1);
+        mi_gil_add(&mi_gil_threads(region)[event.thread].lost, 1);
+        return;
+    }
+    mi_gil_ring(region, event.gil)[head & (region->ring_events - 1)] = event;
+    atomic_store_explicit(&row->head, head + 1, memory_order_release);
+}
+
+/* Moves what is in the rings to the log; called by one thread at a time. Returns how many events were moved. */
+uint64_t mi_gil_drain(mi_gil_region *region);
+
+/* Notes what both clocks say now. */
+void mi_gil_calibrate(mi_gil_region *region);
+/* Nanoseconds of CLOCK_MONOTONIC of a time in ticks. */
+uint64_t mi_gil_ns(const mi_gil_region *region, uint64_t ticks);
+
+#endif
