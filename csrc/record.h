@@ -15,7 +15,8 @@ enum {
     MI_RECORD_EVERY = 3,  /* one on the way */
     MI_RECORD_TAKING = 4, /* empty: the last one begins; alone at the end it means that the measurement failed */
     MI_RECORD_FINAL = 5,  /* the last one */
-    MI_RECORD_FAILED = 6  /* text: why a measurement could not be taken */
+    MI_RECORD_FAILED = 6, /* text: why a measurement could not be taken */
+    MI_RECORD_ORDER = 7   /* text: left by the launcher before the start, for a capture that is to know more */
 };
 
 typedef struct mi_record {

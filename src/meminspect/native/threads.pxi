@@ -15,6 +15,12 @@ cdef extern from *:
     """
     int mi_class_defines(object thing, str name)
 
+cdef extern from *:
+    """
+    #define MI_WEAK_REFERENCE ((PyObject *)&_PyWeakref_RefType)
+    """
+    PyObject *MI_WEAK_REFERENCE
+
 cdef extern from "Python.h":
     object PyObject_GenericGetAttr(object thing, str name)
 
@@ -42,3 +48,40 @@ def thread_names():
         if type(name) is str:
             names[ident] = name[:512]
     return names
+
+
+def thread_names_by_native_id():
+    """{the kernel's id: name} of threads that the threading module knows, those included that have ended and whose
+    Thread object is still alive (`threading._dangling`); read with the same care as thread_names()."""
+    cdef dict names = {}
+    cdef PyObject *found = sys_object("modules")
+    modules = <object>found if found != NULL else None
+    threading = modules.get("threading") if type(modules) is dict else None
+    if threading is None:
+        return names
+    variables = vars_of_module(threading)
+    threads = []
+    weak_reference = <object>MI_WEAK_REFERENCE
+    references = attribute_or_none(variables.get("_dangling"), "data")  # a WeakSet: a set of weak references
+    if type(references) is set:
+        for reference in list(references):
+            if type(reference) is weak_reference:
+                threads.append(reference())
+    active = variables.get("_active")
+    if type(active) is dict:
+        threads.extend(active.values())
+    for thread in threads:
+        name, native_id = attribute_or_none(thread, "_name"), attribute_or_none(thread, "_native_id")
+        if type(name) is str and type(native_id) is int:
+            names[native_id] = name[:512]
+    return names
+
+
+cdef object attribute_or_none(object thing, str name):
+    """An instance's attribute where its class has no code of its own for it; else None."""
+    if thing is None or mi_class_defines(thing, name):
+        return None
+    try:
+        return PyObject_GenericGetAttr(thing, name)
+    except AttributeError:
+        return None

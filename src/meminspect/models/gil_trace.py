@@ -1,0 +1,217 @@
+"""A trace of the GIL: who held it, who waited for whom and how long, and why it changed hands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import Model, shown
+from .report import Finding
+
+
+@dataclass(frozen=True, repr=False)
+class HandOffs(Model):
+    """How often the GIL went from one OS thread to another.
+
+    forced    -- the release before it was forced: a drop request was pending, because a waiting thread had waited for a
+                 switch interval and asked the holder to let go
+    voluntary -- every other one: the GIL was given away around blocking I/O, by a C call, at a thread's end
+    """
+
+    total: int
+    forced: int
+    voluntary: int
+
+    def __repr__(self) -> str:
+        return f"<HandOffs {self.total:,}: {self.forced:,} forced, {self.voluntary:,} voluntary>"
+
+
+@dataclass(frozen=True, repr=False)
+class Distribution(Model):
+    """Lengths of holds, or of waits, in seconds; percentiles by linear interpolation (statistics.quantiles, inclusive).
+
+    None where there was not one.
+    """
+
+    count: int
+    total_s: float
+    median_s: float | None
+    p90_s: float | None
+    p99_s: float | None
+    p999_s: float | None
+    max_s: float | None
+
+    def __repr__(self) -> str:
+        return f"<Distribution of {self.count:,}: median {self.median_s} s, max {self.max_s} s>"
+
+
+@dataclass(frozen=True, repr=False)
+class ThreadShare(Model):
+    """One OS thread of the trace.
+
+    name      -- as the program named it, else as the kernel has it (at most 15 bytes), None when neither is known
+    native_id -- the kernel's id; None for the row of threads beyond the table's room
+    held_s, waited_s -- counted as events happened, lost ones included; waited is from asking for the GIL to having it
+    alive_s   -- between its first and its last event
+    held_share, waited_share -- of the trace's duration, 0 to 1
+    forced_releases -- how often it was made to let go; voluntary_releases -- how often it did so itself. From the
+                 events: None where some were lost
+    holds, waits -- distributions, from the events
+    """
+
+    name: str | None
+    native_id: int | None
+    held_s: float
+    waited_s: float
+    alive_s: float
+    held_share: float
+    waited_share: float
+    acquisitions: int
+    forced_releases: int | None
+    voluntary_releases: int | None
+    lost_events: int
+    holds: Distribution
+    waits: Distribution
+
+    @property
+    def label(self) -> str:
+        return self.name or f"thread {self.native_id}"
+
+    def __repr__(self) -> str:
+        return f"<ThreadShare {shown(self.label)}: held {self.held_s:.3f} s, waited {self.waited_s:.3f} s>"
+
+
+@dataclass(frozen=True, repr=False)
+class MatrixCell(Model):
+    """Hand-offs from one thread to another; indices into `threads`."""
+
+    from_thread: int
+    to_thread: int
+    forced: int
+    voluntary: int
+
+    def __repr__(self) -> str:
+        return f"<MatrixCell {self.from_thread} -> {self.to_thread}: {self.forced} forced, {self.voluntary} voluntary>"
+
+
+@dataclass(frozen=True, repr=False)
+class LongHold(Model):
+    """One of the longest holds: an index into `threads`, when it began after the trace did, how it ended.
+
+    forced -- a drop request was pending when it ended; None: it had not ended
+    asked_by -- the thread whose wait timed out; None when nobody's did, or it is not known
+    answered_s -- from the first such request to the end of the hold; None: nobody asked. A thread that runs bytecode
+                  answers within microseconds, if the system lets it run
+    function -- that was running, where it was attributed
+    """
+
+    thread: int
+    begin_s: float
+    held_s: float
+    forced: bool | None
+    asked_by: int | None
+    answered_s: float | None
+    function: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<LongHold of thread {self.thread}: {self.held_s:.6f} s>"
+
+
+@dataclass(frozen=True, repr=False)
+class Convoy(Model):
+    """A thread that needs the GIL shortly, and whose waiting is mostly waits of an interval behind another thread.
+
+    waits -- of `thread` that lasted an interval and ended when `behind` was made to let go
+    waits_share -- of all its waits, 0 to 1: the short ones included
+    lost_s -- waited in them
+    """
+
+    thread: int
+    behind: int
+    waits: int
+    waits_share: float
+    median_wait_s: float
+    median_hold_s: float
+    lost_s: float
+
+    def __repr__(self) -> str:
+        return f"<Convoy of thread {self.thread} behind {self.behind}: {self.waits:,} waits>"
+
+
+@dataclass(frozen=True, repr=False)
+class Collection(Model):
+    """One run of the cyclic collector, by gc.callbacks: in which thread, when after the trace's beginning, how long."""
+
+    thread: int
+    generation: int
+    begin_s: float
+    duration_s: float
+    collected: int
+
+    def __repr__(self) -> str:
+        return f"<Collection of generation {self.generation}: {self.duration_s * 1e3:.3f} ms>"
+
+
+@dataclass(frozen=True, repr=False)
+class InterpreterTrace(Model):
+    """The numbers of one GIL: the main interpreter's (which others may share), or a subinterpreter's own.
+
+    tstate_switches     -- acquired with another last_holder than before: counted by the trace
+    switch_number_delta -- the change of CPython's own switch_number meanwhile; None when its end was not seen
+    timeouts            -- waits that lasted an interval: each is a request to drop the GIL
+    """
+
+    interpreter: int
+    hand_offs: HandOffs
+    acquisitions: int
+    releases: int
+    forced_releases: int
+    tstate_switches: int
+    switch_number_delta: int | None
+    timeouts: int
+    lost_events: int
+
+    def __repr__(self) -> str:
+        return f"<InterpreterTrace of {self.interpreter}: {self.hand_offs.total:,} hand-offs>"
+
+
+@dataclass(frozen=True, repr=False)
+class GilTrace(Model):
+    """`gil.trace()`: every event of every GIL of a process (csrc/gil_trace.h).
+
+    hand_offs       -- from one OS thread to another: what a user means by a switch
+    tstate_switches -- changes of thread state: what CPython's switch_number counts. Short-lived threads share recycled
+                       addresses of thread states, so it may be far below hand_offs
+    switch_number_delta -- CPython's own count; equals tstate_switches when exact. None: the process did not live to the
+                       trace's end
+    lost_events     -- that found no room; hand_offs, tstate_switches and held, waited and acquisitions of each thread
+                       are counted apart from the events and miss none of them
+    clock           -- "tsc" or "monotonic"; begin_ns is CLOCK_MONOTONIC at the beginning
+    held_share      -- of the duration in which some thread held the main interpreter's GIL; None where holds were lost
+    interpreters    -- one for each GIL; the figures above are their sums
+    """
+
+    duration_s: float
+    pid: int
+    clock: str
+    begin_ns: int
+    switch_interval_s: float | None
+    hand_offs: HandOffs
+    tstate_switches: int
+    switch_number_delta: int | None
+    lost_events: int
+    events: int
+    held_share: float | None
+    threads: tuple[ThreadShare, ...]
+    matrix: tuple[MatrixCell, ...]
+    hold_times: Distribution
+    wait_times: Distribution
+    longest_holds: tuple[LongHold, ...]
+    convoys: tuple[Convoy, ...]
+    collections: tuple[Collection, ...]
+    interpreters: tuple[InterpreterTrace, ...]
+    findings: tuple[Finding, ...]
+    exact: bool
+    reason: str | None
+
+    def __repr__(self) -> str:
+        return f"<GilTrace of {self.duration_s:.3f} s: {self.hand_offs.total:,} hand-offs, {len(self.threads)} threads>"

@@ -1,0 +1,357 @@
+# Every event of every GIL: csrc/gil_trace.h, csrc/gil_export.h.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+cdef extern from "gil_ring.h":
+    ctypedef struct mi_gil_region:
+        pass
+    ctypedef struct mi_gil_event:
+        pass
+    enum: MI_GIL_CLOCK_TSC
+    enum: MI_GIL_COLLECTION_BEGIN
+    enum: MI_GIL_COLLECTION_END
+    mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **region) nogil
+    mi_error mi_gil_region_open(int fd, int writable, mi_gil_region **region) nogil
+    void mi_gil_region_close(mi_gil_region *region) nogil
+
+cdef extern from "gil_trace.h":
+    ctypedef struct mi_gil_start:
+        const mi_runtime *runtime
+        const void *inside
+        uintptr_t own_gil
+        int drop_pending
+        int quiet
+    ctypedef enum mi_gil_event_kind:
+        pass
+    mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start)
+    mi_error mi_gil_trace_stop(size_t *foreign)
+    void mi_gil_trace_finish() nogil
+    mi_gil_region *mi_gil_trace_region()
+    void mi_gil_trace_name(const char *name)
+    void mi_gil_trace_note(uintptr_t gil, mi_gil_event_kind kind, uint64_t detail)
+
+cdef extern from "gil_export.h":
+    ctypedef struct mi_gil_head:
+        uint64_t begin_ns, end_ns
+        uint32_t clock, state, gils, threads, gils_left_out, threads_left_out
+        int32_t pid
+        uint64_t logged, unlogged, log_events, strayed
+    ctypedef struct mi_gil_totals:
+        int64_t interpreter
+        uint64_t acquisitions, releases, forced_releases, hand_offs, forced_hand_offs, tstate_switches, timeouts
+        uint64_t abandoned, switch_number_begin, switch_number_end, lost
+        int closed
+    ctypedef struct mi_gil_thread_totals:
+        int32_t native_id
+        uint64_t first_ns, last_ns, acquisitions, held_ns, waited_ns, lost, unlogged
+        char *name
+        char *given
+    void mi_gil_recover(mi_gil_region *region) nogil
+    void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) nogil
+    void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals *totals) nogil
+    void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals) nogil
+    void mi_gil_export_events(const mi_gil_region *region, uint64_t start, uint64_t count, mi_gil_event *events) nogil
+
+cdef extern from "record.h":
+    enum: MI_RECORD_ORDER
+
+cdef extern from "fcntl.h":
+    enum: O_RDWR
+    enum: O_CLOEXEC
+    int open_file "open"(const char *path, int flags)
+
+cdef extern from "unistd.h":
+    int close_file "close"(int fd)
+    ssize_t pread(int fd, void *to, size_t size, int64_t offset)
+
+cdef extern from "Python.h":
+    object PyInstanceMethod_New(object function)
+
+cdef extern from *:
+    """
+    #define MI_INSIDE_PYTHON ((const void *)PyEval_SaveThread)
+    """
+    const void *MI_INSIDE_PYTHON
+
+# Of the trace that runs: its names, and whether the layout of the GIL's mutex has been proven in this process.
+cdef dict gil_trace_names = {}
+cdef uintptr_t gil_trace_own = 0
+cdef bint gil_trace_proven = False
+cdef object gil_trace_original = None  # threading.Thread._set_native_id while ours stands in its place
+
+
+def gil_trace_start(uint64_t log_bytes=1 << 27, int fd=-1):
+    """Starts to trace; the events may take `log_bytes` of memory. `fd`: an empty file in memory, to put all in.
+
+    Raises NativeError: code "limit" when a trace runs already, "absent" where there is no GIL or its calls cannot be
+    found, "permission" when the pages of their slots may not be changed, "layout" when no event was seen in a trial.
+    """
+    global gil_trace_proven
+    if not gil_trace_proven:
+        gil_trace_begin(1 << 16, -1, True)
+        seen = gil_trace_trial()
+        if not seen:
+            raise NativeError("layout", "no call of this interpreter's was seen where its GIL should be")
+        gil_trace_proven = True
+    gil_trace_begin(log_bytes, fd, False)
+    gil_trace_names.clear()
+    gil_trace_names.update(thread_names_by_native_id())
+    thread_names_remember()
+
+
+cdef gil_trace_begin(uint64_t log_bytes, int fd, bint quiet):
+    global gil_trace_own
+    cdef mi_target target
+    cdef mi_runtime runtime
+    cdef mi_gil gil
+    cdef mi_gil_start start
+    cdef mi_gil_region *region = NULL
+    cdef const mi_layout *layout = the_layout()
+    cdef mi_error error
+    if mi_gil_trace_region() != NULL:
+        raise NativeError("limit", "the GIL is traced already")
+    target_without_map(&target)
+    check(runtime_of(&runtime, &target, layout))
+    gil_trace_own = measured_gil(&runtime, 0)
+    check(mi_gil_counters(&target, layout, gil_trace_own, &gil))
+    if MI_FREE_THREADED:
+        raise NativeError("absent", "there is no GIL in this build" if gil.enabled == 0 else
+                          "this is a free-threaded build that runs with its GIL switched on: it is not traced")
+    start.runtime = &runtime
+    start.inside = MI_INSIDE_PYTHON
+    start.own_gil = gil_trace_own
+    start.drop_pending = drop_pending(layout, &target)
+    start.quiet = quiet
+    check(mi_gil_region_make(fd, log_bytes, &region))
+    error = mi_gil_trace_start(region, &start)
+    if error != MI_OK:
+        mi_gil_region_close(region)
+        if error == MI_E_ABSENT:
+            raise NativeError("absent", "libpython's calls of pthread functions cannot be found in this build")
+        if error == MI_E_PERMISSION:
+            raise NativeError("permission", "the pages that hold libpython's calls may not be made writable: mprotect "
+                              "was refused (seccomp, SELinux or mseal)")
+        check(error)
+
+
+cdef bint drop_pending(const mi_layout *layout, const mi_target *target):
+    """A thread has asked this one to drop the GIL (_PY_GIL_DROP_REQUEST_BIT, gil_drop_request up to 3.12)."""
+    cdef uintptr_t word = 0
+    cdef uintptr_t at
+    if layout.thread_eval_breaker != MI_ABSENT:
+        at = <uintptr_t>PyThreadState_Get() + layout.thread_eval_breaker
+        return mi_target_read(target, at, &word, sizeof(word)) == MI_OK and word & 1
+    if layout.interpreter_drop_request != MI_ABSENT:
+        at = <uintptr_t>PyInterpreterState_Get() + layout.interpreter_drop_request
+        return mi_target_read(target, at, &word, 4) == MI_OK and word != 0
+    return False
+
+
+cdef bint gil_trace_trial():
+    """Lets the GIL go once and takes it again: whether the trace saw just that. It ends the trace."""
+    cdef size_t foreign
+    cdef mi_gil_region *region = mi_gil_trace_region()
+    cdef mi_gil_totals totals
+    cdef PyThreadState *thread = PyEval_SaveThread()
+    PyEval_RestoreThread(thread)
+    mi_gil_export_gil(region, 0, &totals)
+    mi_gil_trace_stop(&foreign)
+    mi_gil_trace_finish()
+    cdef bint seen = totals.releases >= 1 and totals.acquisitions >= 1
+    mi_gil_region_close(region)
+    return seen
+
+
+def gil_trace_stop(bint events=True):
+    """Stops: the dict of gil_region_to_dict() and {"names": {native id: name}, "interval_s", "left_in_place": why calls
+    could not be put back, or None}; without `events`, which lie in the launcher's file.
+
+    Raises NativeError "absent" when no trace runs.
+    """
+    cdef size_t foreign = 0
+    cdef mi_gil_region *region = mi_gil_trace_region()
+    cdef mi_error error = mi_gil_trace_stop(&foreign)
+    if region == NULL:
+        raise NativeError("absent", "no trace of the GIL runs in this process")
+    thread_names_forget()
+    names = dict(gil_trace_names)
+    names.update(thread_names_by_native_id())
+    with nogil:
+        mi_gil_trace_finish()
+    try:
+        raw = gil_region_to_dict(region, events)
+    finally:
+        mi_gil_region_close(region)
+    raw["names"] = names
+    raw["strayed"] += foreign
+    raw["interval_s"] = interval()
+    raw["left_in_place"] = reason_of(error) if error != MI_OK else None
+    return raw
+
+
+def gil_trace_native_id(thread):
+    """In the place of threading.Thread._set_native_id: a thread that begins tells its name, which ends with its object."""
+    result = gil_trace_original(thread)
+    name = attribute_or_none(thread, "_name")
+    if type(name) is str:
+        text = name[:64].encode("utf-8", "replace")
+        mi_gil_trace_name(text)
+    return result
+
+
+cdef thread_names_remember():
+    """Puts it there, where the threading module was imported and has its own; a builtin has no frame in tracebacks."""
+    global gil_trace_original
+    cdef PyObject *found = sys_object("modules")
+    modules = <object>found if found != NULL else None
+    threading = modules.get("threading") if type(modules) is dict else None
+    kind = None if threading is None else vars_of_module(threading).get("Thread")
+    if type(kind) is not type or gil_trace_original is not None:
+        return
+    own = kind.__dict__.get("_set_native_id")
+    if own is None:
+        return
+    gil_trace_original = own
+    kind._set_native_id = PyInstanceMethod_New(gil_trace_native_id)
+
+
+cdef thread_names_forget():
+    """Puts threading's own back, unless somebody else has put another there."""
+    global gil_trace_original
+    if gil_trace_original is None:
+        return
+    modules = <object>sys_object("modules")
+    kind = vars_of_module(modules["threading"]).get("Thread") if "threading" in modules else None
+    if type(kind) is type and type(kind.__dict__.get("_set_native_id")) is type(
+        PyInstanceMethod_New(gil_trace_native_id)
+    ):
+        kind._set_native_id = gil_trace_original
+        gil_trace_original = None
+
+
+def gil_trace_running():
+    """A trace runs in this process."""
+    return mi_gil_trace_region() != NULL
+
+
+def gil_trace_collected(str phase, dict info):
+    """For gc.callbacks (Python/gc.c, invoke_gc_callback): notes the beginning and the end of a collection."""
+    cdef uint64_t generation = info["generation"]
+    if phase == "start":
+        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_BEGIN, generation)
+    else:
+        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_END, generation | info["collected"] << 8)
+
+
+def gil_region_read(int fd):
+    """The trace in a launcher's file in memory, whose process has ended: as gil_trace_stop(), without names of ours.
+
+    Raises NativeError "layout" when no trace was begun in it.
+    """
+    cdef mi_gil_region *region = NULL
+    check(mi_gil_region_open(fd, 1, &region))
+    try:
+        with nogil:
+            mi_gil_recover(region)
+        raw = gil_region_to_dict(region, True)
+    finally:
+        mi_gil_region_close(region)
+    raw.update(names={}, interval_s=None, left_in_place=None)
+    return raw
+
+
+cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
+    """{"begin_ns", "end_ns", "clock", "stopped", "gils", "threads", "events", "logged", "unlogged", ...}
+
+    events: packed mi_gil_event (struct format "=QQIIIHH": time, detail, thread, other, number, gil, kind), times in
+    nanoseconds since the beginning, in the order of each GIL.
+    """
+    cdef mi_gil_head head
+    cdef mi_gil_totals totals
+    cdef mi_gil_thread_totals thread
+    cdef uint32_t at
+    mi_gil_export_head(region, &head)
+    gils = []
+    for at in range(head.gils):
+        mi_gil_export_gil(region, at, &totals)
+        gils.append({
+            "interpreter": totals.interpreter, "acquisitions": totals.acquisitions, "releases": totals.releases,
+            "forced_releases": totals.forced_releases, "hand_offs": totals.hand_offs,
+            "forced_hand_offs": totals.forced_hand_offs, "tstate_switches": totals.tstate_switches,
+            "timeouts": totals.timeouts, "abandoned": totals.abandoned, "lost": totals.lost,
+            "switch_number_delta":
+                totals.switch_number_end - totals.switch_number_begin if totals.closed else None,
+        })
+    threads = []
+    for at in range(head.threads):
+        mi_gil_export_thread(region, at, &thread)
+        threads.append({
+            "native_id": thread.native_id or None, "kernel_name": thread.name.decode("utf-8", "replace"),
+            "given_name": thread.given.decode("utf-8", "ignore"),
+            "first_ns": thread.first_ns, "last_ns": thread.last_ns, "acquisitions": thread.acquisitions,
+            "held_ns": thread.held_ns, "waited_ns": thread.waited_ns, "lost": thread.lost,
+            "unlogged": thread.unlogged,
+        })
+    events = PyBytes_FromStringAndSize(NULL, head.logged * sizeof(mi_gil_event) if with_events else 0)
+    cdef mi_gil_event *to = <mi_gil_event *>PyBytes_AS_STRING(events)
+    if with_events:
+        with nogil:
+            mi_gil_export_events(region, 0, head.logged, to)
+    return {
+        "pid": head.pid, "begin_ns": head.begin_ns, "end_ns": head.end_ns,
+        "clock": "tsc" if head.clock == MI_GIL_CLOCK_TSC else "monotonic", "state": head.state,
+        "gils": gils, "threads": threads, "events": events, "logged": head.logged, "unlogged": head.unlogged,
+        "gils_left_out": head.gils_left_out, "threads_left_out": head.threads_left_out, "strayed": head.strayed,
+    }
+
+
+def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """What csrc/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
+
+    The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES": the file in memory for the events, and
+    how much of it they may take. The final record is as gil_trace_stop() returns it, without events where the launcher
+    has them in its file. `threading` and `gc` are imported, for the names of threads and for collections.
+    """
+    if kind == MI_RECORD_START:
+        launcher, number, size = gil_order(fd).split(":")
+        shared = gil_open(f"/proc/{launcher}/fd/{number}")
+        try:
+            __import__("threading")
+            gil_trace_start(int(size), shared)
+        finally:
+            if shared >= 0:
+                gil_close(shared)
+        vars_of_module(__import__("gc"))["callbacks"].append(gil_trace_collected)
+        return
+    if not gil_trace_running():
+        return  # it did not start, which has been said
+    callbacks = vars_of_module(__import__("gc")).get("callbacks")
+    if type(callbacks) is list and gil_trace_collected in callbacks:
+        callbacks.remove(gil_trace_collected)
+    record_write(fd, kind, gil_trace_stop(not gil_trace_shared))
+
+
+cdef bint gil_trace_shared = False  # the events lie in the launcher's file
+
+
+cdef str gil_order(int fd):
+    cdef mi_record record
+    cdef char[256] text
+    if pread(fd, &record, sizeof(record), 0) != sizeof(record) or record.kind != MI_RECORD_ORDER:
+        raise NativeError("absent", "the launcher has left no order")
+    if record.size >= sizeof(text) or pread(fd, text, record.size, sizeof(record)) != <ssize_t>record.size:
+        raise NativeError("absent", "the launcher's order cannot be read")
+    return text[:record.size].decode()
+
+
+cdef int gil_open(str path):
+    """The launcher's file, -1 where it may not be opened: then the final record holds all."""
+    global gil_trace_shared
+    cdef bytes name = path.encode()
+    cdef int fd = open_file(name, O_RDWR | O_CLOEXEC)
+    gil_trace_shared = fd >= 0
+    return fd
+
+
+cdef void gil_close(int fd):
+    close_file(fd)

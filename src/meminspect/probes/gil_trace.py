@@ -1,0 +1,226 @@
+"""Tracing the GIL: every request, wait, timeout, acquisition and release of every thread, exactly.
+
+Structure: take_gil() and drop_gil() of Python/ceval_gil.c, seen through libpython's calls of pthread functions; see
+csrc/gil_trace.h for what is noted where, and for the definition of a forced release.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from .. import _native
+from ..analysis import findings_hand_offs, hand_offs
+from ..models.gil_trace import GilTrace, HandOffs, InterpreterTrace, ThreadShare
+
+DEFAULT_MEMORY_BYTES = 128 << 20
+STOPPED = 2  # mi_gil_state
+
+
+class Trace:
+    """A trace; made by `gil.trace()`. `result` is the GilTrace once it was stopped, `raw` what that is made of."""
+
+    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES, collections: bool = True) -> None:
+        if memory_bytes < 1:
+            raise ValueError("memory_bytes must be positive")
+        self.memory_bytes = memory_bytes
+        self.collections = collections
+        self.raw: Mapping[str, Any] | None = None
+        self._result: GilTrace | None = None
+
+    @property
+    def result(self) -> GilTrace:
+        """What the trace says; RuntimeError before it was stopped."""
+        if self._result is None:
+            if self.raw is None:
+                raise RuntimeError("the trace has not been stopped yet")
+            self._result = build(self.raw)
+        return self._result
+
+    def start(self) -> Trace:
+        """Starts; NativeError when it cannot: no GIL, a trace runs already, the calls cannot be found or changed."""
+        _native.gil_trace_start(self.memory_bytes)
+        if self.collections:
+            gc.callbacks.append(_native.gil_trace_collected)
+        return self
+
+    def stop(self) -> Trace:
+        """Stops, and puts all calls back; NativeError when no trace runs in this process (a child after fork)."""
+        if self.collections and _native.gil_trace_collected in gc.callbacks:
+            gc.callbacks.remove(_native.gil_trace_collected)
+        self.raw = _native.gil_trace_stop()
+        return self
+
+    def __enter__(self) -> Trace:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if _native.gil_trace_running() or kind is None:
+            self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Trace {'running' if self.raw is None else self.result!r}>"
+
+
+def trace(*, memory_bytes: int = DEFAULT_MEMORY_BYTES, collections: bool = True) -> Trace:
+    """A trace of every GIL of this process, for a `with` statement: `with meminspect.gil.trace() as t: ...; t.result`.
+
+    memory_bytes -- for events, 32 bytes each; what finds no room is counted in `lost_events`
+    collections -- note runs of the collector as well, by gc.callbacks
+
+    Entering raises NativeError where it cannot be traced; free-threaded builds have no GIL.
+    """
+    return Trace(memory_bytes, collections)
+
+
+def build(raw: Mapping[str, Any]) -> GilTrace:
+    """The model of what `_native.gil_trace_stop` or `_native.gil_region_read` returned."""
+    end = raw["end_ns"] - raw["begin_ns"]
+    summary = hand_offs.summarize(raw["events"], end)
+    rows = [row for row, thread in enumerate(raw["threads"]) if thread["native_id"] or thread["acquisitions"]]
+    position = {row: at for at, row in enumerate(rows)}
+    gils = tuple(_interpreter(gil) for gil in raw["gils"])
+    lost = sum(gil.lost_events for gil in gils) + raw["unlogged"]
+    deltas = [gil.switch_number_delta for gil in gils]
+    known = [delta for delta in deltas if delta is not None]
+    all_holds = [length for row in rows for length in summary.holds.get(row, ())]
+    main_held = _held_by_main(raw, end) if not lost else None
+    made = GilTrace(
+        duration_s=end / 1e9,
+        pid=raw["pid"],
+        clock=raw["clock"],
+        begin_ns=raw["begin_ns"],
+        switch_interval_s=raw["interval_s"],
+        hand_offs=_sum([gil.hand_offs for gil in gils]),
+        tstate_switches=sum(gil.tstate_switches for gil in gils),
+        switch_number_delta=sum(known) if len(known) == len(deltas) else None,
+        lost_events=lost,
+        events=raw["logged"],
+        held_share=None if main_held is None or not end else main_held / end,
+        threads=tuple(_thread(raw, row, summary, end, bool(lost)) for row in rows),
+        matrix=hand_offs.matrix(summary, position),
+        hold_times=hand_offs.distribution(all_holds),
+        wait_times=hand_offs.distribution([wait for row in rows for wait in summary.waits.get(row, ())]),
+        longest_holds=hand_offs.longest(summary, position),
+        convoys=hand_offs.convoys(summary, position, raw["interval_s"]),
+        collections=tuple(
+            dataclasses.replace(one, thread=position[one.thread])
+            for one in summary.collections
+            if one.thread in position
+        ),
+        interpreters=gils,
+        findings=(),
+        exact=False,
+        reason=None,
+    )
+    reasons = _reasons(raw, made)
+    return dataclasses.replace(
+        made, findings=findings_hand_offs.findings(made), exact=not reasons, reason="; ".join(reasons) or None
+    )
+
+
+def from_file(fd: int, final: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The raw trace of a program that a launcher ran, whose process has ended.
+
+    fd -- the file in memory with the events
+    final -- what the process left at its end, None where it did not come to it
+    Raises NativeError when no trace was begun in the file.
+    """
+    if final is not None and final["events"]:
+        return final  # it could not open the file
+    raw: dict[str, Any] = _native.gil_region_read(fd)
+    for key in ("names", "interval_s", "left_in_place", "strayed"):
+        if final is not None:
+            raw[key] = final[key]
+    raw["complete"] = final is not None
+    return raw
+
+
+def _held_by_main(raw: Mapping[str, Any], end: int) -> int:
+    return sum(hold.end - hold.begin for hold in hand_offs.holds(raw["events"], end) if hold.gil == 0)
+
+
+def _interpreter(gil: Mapping[str, Any]) -> InterpreterTrace:
+    total, forced = gil["hand_offs"], gil["forced_hand_offs"]
+    return InterpreterTrace(
+        interpreter=gil["interpreter"],
+        hand_offs=HandOffs(total, forced, total - forced),
+        acquisitions=gil["acquisitions"],
+        releases=gil["releases"],
+        forced_releases=gil["forced_releases"],
+        tstate_switches=gil["tstate_switches"],
+        switch_number_delta=gil["switch_number_delta"],
+        timeouts=gil["timeouts"],
+        lost_events=gil["lost"],
+    )
+
+
+def _sum(parts: list[HandOffs]) -> HandOffs:
+    return HandOffs(
+        total=sum(part.total for part in parts),
+        forced=sum(part.forced for part in parts),
+        voluntary=sum(part.voluntary for part in parts),
+    )
+
+
+def _thread(raw: Mapping[str, Any], row: int, summary: hand_offs.Summary, end: int, lossy: bool) -> ThreadShare:
+    thread = raw["threads"][row]
+    held, waited = thread["held_ns"], thread["waited_ns"]
+    return ThreadShare(
+        name=_name(raw, row),
+        native_id=thread["native_id"],
+        held_s=held / 1e9,
+        waited_s=waited / 1e9,
+        alive_s=max(0, thread["last_ns"] - thread["first_ns"]) / 1e9,
+        held_share=held / end if end else 0.0,
+        waited_share=waited / end if end else 0.0,
+        acquisitions=thread["acquisitions"],
+        forced_releases=None if lossy else summary.forced_releases[row],
+        voluntary_releases=None if lossy else summary.voluntary_releases[row],
+        lost_events=thread["lost"] + thread["unlogged"],
+        holds=hand_offs.distribution(summary.holds.get(row, ())),
+        waits=hand_offs.distribution(summary.waits.get(row, ())),
+    )
+
+
+def _name(raw: Mapping[str, Any], row: int) -> str | None:
+    """The program's name, of the end or as the thread began; else the kernel's, unless it is only the process' own."""
+    thread = raw["threads"][row]
+    native_id = thread["native_id"]
+    if native_id is None:
+        return "threads beyond the table's room"
+    newer = any(other["native_id"] == native_id for other in raw["threads"][row + 1 :])
+    if not newer and native_id in raw["names"]:
+        name: str = raw["names"][native_id]
+        return name
+    given: str = thread["given_name"]
+    if given or native_id == raw["pid"]:
+        return given or "MainThread"
+    kernel: str = thread["kernel_name"]
+    first = next((other["kernel_name"] for other in raw["threads"] if other["native_id"] == raw["pid"]), "")
+    return kernel if kernel and kernel != first else None
+
+
+def _reasons(raw: Mapping[str, Any], made: GilTrace) -> list[str]:
+    """What keeps the trace from being the whole truth."""
+    reasons = []
+    if not raw.get("complete", True) or raw["state"] != STOPPED or made.switch_number_delta is None:
+        reasons.append("the process did not live to stop the trace, which goes as far as it came")
+    elif made.tstate_switches != made.switch_number_delta:
+        reasons.append("CPython counted another number of thread-state switches: calls were missed")
+    if made.lost_events:
+        reasons.append(
+            f"{made.lost_events:,} events found no room: distributions, matrix and longest holds are partial"
+        )
+    if raw["strayed"]:
+        reasons.append(f"{raw['strayed']} times a call had been taken away from the trace by someone else")
+    if raw["gils_left_out"]:
+        reasons.append(f"{raw['gils_left_out']} GILs of subinterpreters are left out: there were too many")
+    if raw["threads_left_out"]:
+        reasons.append(f"{raw['threads_left_out']} threads are counted together: there were too many")
+    if raw["left_in_place"]:
+        reasons.append(f"the calls could not be put back, and are passed on: {raw['left_in_place']}")
+    return reasons

@@ -1,0 +1,485 @@
+"""gil.trace(): held against CPython's own switch_number in every test, and against workloads with known numbers."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import itertools
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import meminspect
+from meminspect import _native, gil
+from meminspect.analysis import hand_offs
+from meminspect.models.gil_trace import GilTrace
+from meminspect.probes.gil_trace import Trace
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+with_gil = pytest.mark.skipif(FREE_THREADED, reason="this build has no GIL to trace")
+CYCLES = int(os.environ.get("MEMINSPECT_TRACE_CYCLES", "300"))
+INTERVAL_S = sys.getswitchinterval()
+
+
+@contextmanager
+def traced(**options: int | bool) -> Iterator[Trace]:
+    """A trace whose numbers are held against CPython's own at its end."""
+    trace = gil.trace(**options)  # type: ignore[arg-type]
+    with trace:
+        yield trace
+    check(trace.result)
+
+
+def check(result: GilTrace) -> None:
+    assert result.tstate_switches == result.switch_number_delta
+    assert result.hand_offs.total == result.hand_offs.forced + result.hand_offs.voluntary
+    for one in result.interpreters:
+        assert one.tstate_switches == one.switch_number_delta
+        assert 0 <= one.acquisitions - one.releases + 1 <= 2  # it may begin held, and end held
+    if not result.lost_events:
+        assert result.exact, result.reason
+        assert sum(cell.forced for cell in result.matrix) == result.hand_offs.forced
+        assert sum(cell.voluntary for cell in result.matrix) == result.hand_offs.voluntary
+    assert gil.counters().enabled
+    json.dumps(result.to_dict())
+
+
+def run(*functions: Callable[[], object], names: tuple[str, ...] = ()) -> list[threading.Thread]:
+    threads = [
+        threading.Thread(target=function, name=names[at] if names else None) for at, function in enumerate(functions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return threads
+
+
+def spin(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(100))
+
+
+def hold_the_gil(seconds: float) -> None:
+    """A C call that keeps the GIL: usleep() through ctypes' PyDLL, which does not let it go."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+@with_gil
+def test_a_ping_pong_has_at_least_two_hand_offs_a_round() -> None:
+    rounds = 2_000
+    there: queue.SimpleQueue[int] = queue.SimpleQueue()
+    back: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def serve() -> None:
+        for number in range(rounds):
+            there.put(number)
+            back.get()
+
+    def answer() -> None:
+        for _ in range(rounds):
+            back.put(there.get())
+
+    with traced() as trace:
+        threads = run(serve, answer, names=("serve", "answer"))
+    result = trace.result
+    assert result.hand_offs.total >= 2 * rounds - 2
+    assert result.lost_events == 0
+    of = {thread.name: thread for thread in result.threads}
+    assert {"serve", "answer", "MainThread"} <= set(of)
+    assert of["serve"].native_id == threads[0].native_id
+    assert min(of["serve"].acquisitions, of["answer"].acquisitions) >= rounds
+    pair = [cell for cell in result.matrix if {cell.from_thread, cell.to_thread} == {
+        result.threads.index(of["serve"]), result.threads.index(of["answer"])}]  # fmt: skip
+    assert sum(cell.forced + cell.voluntary for cell in pair) >= 2 * rounds - 20
+
+
+@with_gil
+def test_threads_one_after_another_hand_it_on_where_cpython_counts_a_handful(tmp_path: Path) -> None:
+    """1,000 native threads that each take the GIL once: their thread states lie at recycled addresses."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    source, library = tmp_path / "native.c", tmp_path / "native.so"
+    source.write_text(
+        textwrap.dedent("""
+        #include <pthread.h>
+        #include <stddef.h>
+        int PyGILState_Ensure(void);
+        void PyGILState_Release(int);
+        static void *once(void *unused) { PyGILState_Release(PyGILState_Ensure()); return unused; }
+        int one_after_another(int count) {
+            pthread_t thread;
+            while (count--)
+                if (pthread_create(&thread, NULL, once, NULL) || pthread_join(thread, NULL)) return -1;
+            return 0;
+        }
+        """)
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(library), "-pthread"], check=True)
+    native = ctypes.CDLL(str(library))  # lets the GIL go around the call
+    native.one_after_another(1)
+    with traced(collections=False) as trace:
+        assert native.one_after_another(1_000) == 0
+    result = trace.result
+    assert result.hand_offs.total == 1_001
+    assert result.hand_offs.forced == 0
+    assert result.tstate_switches < 1_001
+    assert len(result.threads) == 1_001
+    assert sorted(thread.acquisitions for thread in result.threads)[:1_000] == [1] * 1_000
+
+
+@with_gil
+def test_holds_of_different_threads_never_overlap_and_fill_the_time() -> None:
+    stop = time.monotonic() + 0.3
+    with traced(collections=False) as trace:
+        run(*[lambda: spin(max(0.0, stop - time.monotonic()))] * 3)
+    assert trace.raw is not None
+    result = trace.result
+    end = trace.raw["end_ns"] - trace.raw["begin_ns"]
+    holds = list(hand_offs.holds(trace.raw["events"], end))
+    assert all(before.end <= after.begin for before, after in itertools.pairwise(holds))
+    assert all(hold.begin <= hold.end for hold in holds)
+    held = sum(hold.end - hold.begin for hold in holds)
+    assert held == pytest.approx(sum(thread.held_s for thread in result.threads) * 1e9, rel=0.01, abs=1e6)
+    assert result.held_share is not None
+    assert result.held_share > 0.5
+    assert result.hand_offs.forced > 3
+
+
+@with_gil
+def test_forced_is_told_from_voluntary_and_by_whose_timeout() -> None:
+    with traced(collections=False) as trace:
+        run(lambda: spin(0.2), lambda: spin(0.2), names=("one", "two"))
+    result = trace.result
+    forced = [hold for hold in result.longest_holds if hold.forced]
+    assert forced
+    names = [thread.name for thread in result.threads]
+    for hold in forced:
+        assert hold.asked_by is not None
+        assert hold.asked_by != hold.thread
+        assert {names[hold.asked_by], names[hold.thread]} <= {"one", "two", "MainThread"}
+        assert hold.held_s >= INTERVAL_S * 0.9  # nobody asks before an interval has passed
+
+
+@with_gil
+def test_sleeping_threads_force_nothing() -> None:
+    def sleep() -> None:
+        for _ in range(50):
+            time.sleep(0.0005)
+
+    with traced(collections=False) as trace:
+        threads = run(sleep, sleep)
+    result = trace.result
+    of = {thread.native_id: thread for thread in result.threads}
+    for thread in threads:
+        assert thread.native_id is not None
+        assert of[thread.native_id].acquisitions >= 50
+        assert of[thread.native_id].held_s < 0.5 * result.duration_s
+
+
+@with_gil
+def test_a_c_call_that_keeps_it_is_found_with_its_length() -> None:
+    held_s, ready = 0.15, threading.Event()
+    hold_the_gil(0)
+
+    def culprit() -> None:
+        ready.wait()
+        hold_the_gil(held_s)
+
+    def victim() -> None:
+        ready.set()
+        for _ in range(20):
+            time.sleep(0.001)
+
+    with traced(collections=False) as trace:
+        run(culprit, victim, names=("culprit", "victim"))
+    result = trace.result
+    longest = result.longest_holds[0]
+    assert result.threads[longest.thread].name == "culprit"
+    assert longest.held_s >= held_s
+    assert longest.asked_by is not None
+    assert max(thread.waits.max_s or 0 for thread in result.threads) >= held_s / 2
+    assert any(finding.id == "gil-long-hold" and finding.figures["thread"] == "culprit" for finding in result.findings)
+
+
+@with_gil
+def test_a_convoy_is_named() -> None:
+    done, both = threading.Event(), threading.Barrier(2)
+
+    def io() -> None:
+        both.wait()
+        for _ in range(40):
+            time.sleep(0.0001)
+        done.set()
+
+    def work() -> None:
+        both.wait()
+        while not done.is_set():
+            sum(range(100))
+
+    with traced(collections=False) as trace:
+        run(io, work, names=("io", "work"))
+    result = trace.result
+    named = [(result.threads[one.thread].name, result.threads[one.behind].name) for one in result.convoys]
+    assert ("io", "work") in named
+    assert result.convoys[0].median_wait_s >= INTERVAL_S * 0.8
+    assert any(finding.id == "gil-convoy" for finding in result.findings)
+
+
+@with_gil
+def test_collections_are_on_the_same_line() -> None:
+    with traced() as trace:
+        gc.collect()
+        gc.collect(0)
+    generations = [one.generation for one in trace.result.collections]
+    assert 0 in generations
+    assert max(generations) == 2
+    assert all(0 <= one.duration_s <= trace.result.duration_s for one in trace.result.collections)
+    assert _native.gil_trace_collected not in gc.callbacks
+
+
+@with_gil
+def test_little_memory_is_told_and_the_counts_stay_exact() -> None:
+    def sleep() -> None:
+        for _ in range(3_000):
+            time.sleep(0)
+
+    with traced(memory_bytes=1, collections=False) as trace:
+        run(sleep)
+    result = trace.result
+    assert result.lost_events > 0
+    assert not result.exact
+    assert result.reason is not None
+    assert "found no room" in result.reason
+    assert result.lost_events == sum(thread.lost_events for thread in result.threads)
+    assert sum(thread.acquisitions for thread in result.threads) >= 3_000
+
+
+@with_gil
+def test_a_second_start_is_refused_and_the_first_goes_on() -> None:
+    with traced() as trace:
+        with pytest.raises(meminspect.NativeError, match="traced already"):
+            gil.trace().start()
+        time.sleep(0)
+    assert trace.result.interpreters[0].acquisitions >= 1
+    with pytest.raises(meminspect.NativeError) as caught:
+        _native.gil_trace_stop()
+    assert caught.value.code == "absent"
+    with traced():
+        pass
+
+
+@with_gil
+def test_it_starts_and_stops_over_and_over_under_load() -> None:
+    done = threading.Event()
+
+    def sleep() -> None:
+        while not done.is_set():
+            time.sleep(0)
+
+    def work() -> None:
+        while not done.is_set():
+            sum(range(100))
+
+    def begin_and_end() -> None:
+        while not done.is_set():
+            thread = threading.Thread(target=time.sleep, args=(0,))
+            thread.start()
+            thread.join()
+
+    threads = [threading.Thread(target=function) for function in (sleep, sleep, begin_and_end)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(CYCLES):
+            _native.gil_trace_start(1 << 16)
+            time.sleep(0)
+            raw = _native.gil_trace_stop()
+            assert raw["gils"][0]["tstate_switches"] == raw["gils"][0]["switch_number_delta"]
+            assert raw["strayed"] == 0
+            assert raw["left_in_place"] is None
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def python(code: str, *, timeout: float = 60) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
+    return done.stdout
+
+
+@with_gil
+def test_a_child_after_fork_is_silent_and_may_trace_itself() -> None:
+    said = python("""
+        import os, time, warnings
+        from meminspect import _native, gil
+        warnings.simplefilter("ignore")
+        with gil.trace() as outer:
+            child = os.fork()
+            if not child:
+                assert not _native.gil_trace_running()
+                time.sleep(0.01)
+                with gil.trace() as inner:
+                    time.sleep(0)
+                assert inner.result.exact and inner.result.pid == os.getpid(), inner.result.reason
+                os._exit(0)
+            status = os.waitpid(child, 0)[1]
+        assert outer.result.exact, outer.result.reason
+        print(status, outer.result.pid == os.getpid())
+    """)
+    assert said.split() == ["0", "True"]
+
+
+@with_gil
+def test_pools_of_forked_processes_work_while_tracing() -> None:
+    said = python("""
+        import multiprocessing, threading, time
+        from meminspect import gil
+        def square(number): return number * number
+        def churn(stop):
+            while not stop.is_set(): time.sleep(0)
+        if __name__ == "__main__":
+            import warnings
+            warnings.simplefilter("ignore")
+            stop = threading.Event()
+            thread = threading.Thread(target=churn, args=(stop,))
+            with gil.trace() as trace:
+                thread.start()
+                for _ in range(3):
+                    with multiprocessing.get_context("fork").Pool(4) as pool:
+                        assert pool.map(square, range(50)) == [number ** 2 for number in range(50)]
+                stop.set()
+                thread.join()
+            result = trace.result
+            assert result.tstate_switches == result.switch_number_delta
+            print(result.exact, result.reason)
+    """)
+    assert said.split()[0] == "True", said
+
+
+@with_gil
+@pytest.mark.parametrize("ending", ["pass", "import os; os._exit(0)", "import sys; sys.exit(0)"])
+def test_an_interpreter_ends_well_while_it_traces(ending: str) -> None:
+    python(f"""
+        import threading, time
+        from meminspect import gil
+        def forever():
+            while True: time.sleep(0)
+        threading.Thread(target=forever, daemon=True).start()
+        threading.Thread(target=forever, daemon=True).start()
+        gil.trace().start()
+        time.sleep(0.05)
+        {ending}
+    """)
+
+
+@with_gil
+def test_a_program_may_replace_itself_while_it_traces() -> None:
+    said = python("""
+        import os, sys
+        from meminspect import gil
+        gil.trace().start()
+        os.execv(sys.executable, [sys.executable, "-c", "print('another')"])
+    """)
+    assert said.strip() == "another"
+
+
+@with_gil
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="interpreters have a GIL of their own from 3.12 on")
+def test_interpreters_with_a_gil_of_their_own_are_traced_apart() -> None:
+    said = python("""
+        import sys, threading, time
+        from meminspect import gil
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        try:
+            make = lambda: interpreters.create("isolated")
+            before = make()
+        except TypeError:
+            make = lambda: interpreters.create(isolated=True)
+            before = make()
+        run = getattr(interpreters, "run_string")
+        with gil.trace() as trace:
+            inside = make()
+            threads = [threading.Thread(target=run, args=(one, "import time\\nfor _ in range(50): time.sleep(0)"))
+                       for one in (before, inside)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            interpreters.destroy(inside)
+        result = trace.result
+        for one in result.interpreters:
+            assert one.tstate_switches == one.switch_number_delta, one.to_dict()
+        print(result.exact, len(result.interpreters), sorted(one.acquisitions >= 50 for one in result.interpreters))
+    """)
+    assert said.split()[:2] == ["True", "3"], said
+
+
+@with_gil
+def test_tracing_needs_no_right_to_change_pages_that_are_writable_and_says_when_it_lacks_it() -> None:
+    """Under a filter that refuses mprotect: either the slots are writable and it works, or it is a named error."""
+    said = python("""
+        import ctypes, struct, time
+        from meminspect import NativeError, gil
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = {"x86_64": 10, "aarch64": 226}[__import__("platform").machine()]
+        lines = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+        program = b"".join(struct.pack("=HBBI", *line) for line in lines)
+        held = ctypes.create_string_buffer(program)
+        filter_ = ctypes.create_string_buffer(struct.pack("=H6xQ", len(lines), ctypes.addressof(held)))
+        time.sleep(0)
+        libc.prctl(38, 1, 0, 0, 0)
+        if libc.prctl(22, 2, filter_, 0, 0):
+            print("no-filter")
+            raise SystemExit
+        try:
+            with gil.trace() as trace:
+                time.sleep(0)
+            print("traced", trace.result.tstate_switches == trace.result.switch_number_delta)
+        except NativeError as error:
+            print(error.code)
+    """)
+    assert said.split() in (["traced", "True"], ["permission"], ["os"], ["no-filter"]), said
+
+
+@with_gil
+def test_signals_reach_the_program_while_tracing() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        with traced():
+            for _ in range(20):
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.001)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(seen) == 20
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="this build has a GIL")
+def test_a_free_threaded_build_says_that_there_is_no_gil() -> None:
+    with pytest.raises(meminspect.NativeError, match=r"no GIL|GIL switched on") as caught, gil.trace():
+        pass
+    assert caught.value.code == "absent"
