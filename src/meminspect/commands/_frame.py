@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar
@@ -52,6 +52,14 @@ def output_options() -> list[click.Parameter]:
     ]
 
 
+class CommandGroup:
+    """A command whose first word says which: `meminspect gil run`. `commands` maps that word to a Command."""
+
+    help: ClassVar[str]
+    about: ClassVar[str] = ""
+    commands: ClassVar[Mapping[str, type[Command]]]
+
+
 class Commands(click.Group):
     """`meminspect`: every module of the folder is a command."""
 
@@ -77,8 +85,12 @@ class Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = import_module(f"{PACKAGE}.{cmd_name.replace('-', '_')}")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Command) and value.__module__ == module.__name__:
+        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+        for value in own:
+            if isinstance(value, type) and issubclass(value, CommandGroup):
+                return build_group(cmd_name, value())
+        for value in own:
+            if isinstance(value, type) and issubclass(value, Command):
                 return build(cmd_name, value())
         raise LookupError(f"{module.__name__} defines no Command")
 
@@ -153,19 +165,35 @@ def build(name: str, command: Command) -> click.Command:
             options["program"] = click.get_current_context().meta[PROGRAM]
         return command.run(options)
 
-    epilog = ""
-    if command.examples:
-        lines = [f"  {line}\n      {what}" for line, what in command.examples]
-        epilog = "\b\nExamples:\n" + "\n".join(lines)
     return (ProgramCommand if command.takes_program else click.Command)(
         name,
         params=command.params(),
         callback=callback,
         help=f"{command.help}.\n\n{command.about}",
         short_help=command.help,
-        epilog=epilog,
+        epilog=epilog_of(command.examples),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
+
+
+def epilog_of(examples: Sequence[tuple[str, str]]) -> str:
+    lines = [f"  {line}\n      {what}" for line, what in examples]
+    return "\b\nExamples:\n" + "\n".join(lines) if lines else ""
+
+
+def build_group(name: str, group: CommandGroup) -> click.Group:
+    """The click group of a CommandGroup; its examples are those of its commands."""
+    made = click.Group(
+        name,
+        help=f"{group.help}.\n\n{group.about}",
+        short_help=group.help,
+        epilog=epilog_of([example for command in group.commands.values() for example in command.examples]),
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    for word, command in group.commands.items():
+        made.add_command(build(word, command()))
+    return made
 
 
 def show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

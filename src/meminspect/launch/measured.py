@@ -70,9 +70,16 @@ class Collector:
                 self._on_way(record, outcome)
 
 
-def run(program: Program, order: hook.Order, *, on_way: OnWay | None = None, flags: tuple[str, ...] = ()) -> Outcome:
+def run(
+    program: Program,
+    order: hook.Order,
+    *,
+    on_way: OnWay | None = None,
+    flags: tuple[str, ...] = (),
+    word: str | None = None,
+) -> Outcome:
     """Runs the program as `python` would; `on_way` gets each record of --every when it has come,
-    with the outcome as it is known so far.
+    with the outcome as it is known so far; `word` is left for the capture as the first record.
 
     Raises UsageError for a script that is not there, MeminspectError when there is no way into the interpreter; both
     before anything is started.
@@ -80,6 +87,8 @@ def run(program: Program, order: hook.Order, *, on_way: OnWay | None = None, fla
     program.check()
     way, obstacle = hook.choose(order)
     results = RecordFile()
+    if word is not None:
+        results.order(word)
     collector = Collector(results, on_way)
     look_every_s = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S) if order.interval_s else None
     env = hook.environment(way, order, results.fd, os.environ)

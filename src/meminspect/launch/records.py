@@ -11,12 +11,13 @@ import fcntl
 import marshal
 import os
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any
 
 HEADER = struct.Struct("=IIiIQqq")  # mi_record
 MAGIC = 0x3152494D
-HOOKED, START, EVERY, TAKING, FINAL, FAILED = range(1, 7)
+HOOKED, START, EVERY, TAKING, FINAL, FAILED, ORDER = range(1, 8)
 PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -46,6 +47,11 @@ class RecordFile:
         self.fd = os.memfd_create("meminspect")
         fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) | os.O_APPEND)
         self._read = 0
+
+    def order(self, text: str) -> None:
+        """Leaves word for the program's process, as the first record: what its capture is to know besides."""
+        data = text.encode()
+        os.write(self.fd, HEADER.pack(MAGIC, ORDER, os.getpid(), 0, len(data), time.monotonic_ns(), 0) + data)
 
     def new(self) -> list[Record]:
         """The whole records that were appended since the last call; their memory is given back."""

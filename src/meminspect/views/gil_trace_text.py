@@ -1,0 +1,159 @@
+"""A trace of the GIL as one page of text."""
+
+from __future__ import annotations
+
+from ..analysis.words import count, percent, seconds
+from ..models.gil_trace import Distribution, GilTrace
+from .page import ANSWER, DIM, WARN, Column, Page
+
+THREADS = 12
+CELLS = 8
+HOLDS = 5
+
+
+def render(
+    trace: GilTrace,
+    *,
+    program: str | None = None,
+    note: str | None = None,
+    width: int = 100,
+    color: bool = False,
+    unicode: bool = True,
+) -> str:
+    """The page: the answer, threads, who hands it to whom, the longest holds, what to make of it. Pure."""
+    page = Page(width, color=color, unicode=unicode)
+    title = ["meminspect gil", *([program] if program else []), f"pid {trace.pid}", f"{trace.duration_s:.3f} s"]
+    page.line(page.dot.join(title), DIM)
+    page.line(answer(trace), ANSWER)
+    if note:
+        page.line(note, WARN)
+    if trace.reason:
+        page.line(f"Not exact: {trace.reason}.", WARN)
+    threads(page, trace)
+    lengths(page, trace)
+    pairs(page, trace)
+    longest(page, trace)
+    collections(page, trace)
+    if trace.findings:
+        page.heading("What to make of it")
+        for number, finding in enumerate(trace.findings, 1):
+            page.indented(
+                (finding.text, ""), (f" {finding.try_}" if finding.try_ else "", DIM), lead=f"{number}.", indent=3
+            )
+    page.line()
+    page.line(checked(trace), DIM)
+    return str(page)
+
+
+def answer(trace: GilTrace) -> str:
+    offs = trace.hand_offs
+    text = f"The GIL went from one thread to another {count(offs.total, 'time')}: {offs.forced:,} forced by a waiting "
+    text += f"thread's timeout, {offs.voluntary:,} given away."
+    if trace.held_share is not None:
+        text += f" Some thread held it {percent(trace.held_share, 0)} of the time."
+    waited = sum(thread.waited_s for thread in trace.threads)
+    return text + f" Threads waited for it {seconds(waited)} in all."
+
+
+def threads(page: Page, trace: GilTrace) -> None:
+    shown = sorted(trace.threads, key=lambda thread: -(thread.held_s + thread.waited_s))[:THREADS]
+    page.heading("Threads", f"{len(shown)} of {len(trace.threads):,}, by time held and waited")
+    columns = [
+        Column("thread", grow=True), Column("id", figures=True), Column("held", figures=True),
+        Column("share", figures=True), Column("waited", figures=True), Column("share", figures=True),
+        Column("taken", figures=True), Column("longest wait", figures=True),
+    ]  # fmt: skip
+    page.table(
+        columns,
+        [
+            (
+                thread.label, str(thread.native_id or ""), seconds(thread.held_s), percent(thread.held_share),
+                seconds(thread.waited_s), percent(thread.waited_share), f"{thread.acquisitions:,}",
+                span(thread.waits.max_s),
+            )
+            for thread in shown
+        ],
+    )  # fmt: skip
+
+
+def lengths(page: Page, trace: GilTrace) -> None:
+    page.heading("How long", "a hold, and a wait from asking to having it")
+    columns = [Column("")] + [Column(name, figures=True) for name in ("count", "p50", "p90", "p99", "p99.9", "max")]
+    page.table(columns, [("holds", *row(trace.hold_times)), ("waits", *row(trace.wait_times))])
+
+
+def row(lengths: Distribution) -> tuple[str, ...]:
+    figures = (lengths.median_s, lengths.p90_s, lengths.p99_s, lengths.p999_s, lengths.max_s)
+    return (f"{lengths.count:,}", *map(span, figures))
+
+
+def span(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value * 1e9:.0f} ns" if value < 1e-6 else seconds(value)
+
+
+def pairs(page: Page, trace: GilTrace) -> None:
+    if not trace.matrix:
+        return
+    page.heading("Who hands it to whom", f"{min(CELLS, len(trace.matrix))} of {count(len(trace.matrix), 'pair')}")
+    columns = [
+        Column("from", grow=True), Column("to"), Column("forced", figures=True), Column("given away", figures=True)
+    ]  # fmt: skip
+    names = [thread.label for thread in trace.threads]
+    page.table(
+        columns,
+        [
+            (names[cell.from_thread], names[cell.to_thread], f"{cell.forced:,}", f"{cell.voluntary:,}")
+            for cell in trace.matrix[:CELLS]
+        ],
+    )
+
+
+def longest(page: Page, trace: GilTrace) -> None:
+    if not trace.longest_holds:
+        return
+    page.heading("Longest holds", "and how long a thread that had asked was kept waiting")
+    columns = [
+        Column("thread", grow=True), Column("begins at", figures=True), Column("held", figures=True), Column("ended"),
+        Column("asked by"), Column("answered after", figures=True),
+    ]  # fmt: skip
+    names = [thread.label for thread in trace.threads]
+    ended = {True: "forced", False: "given away", None: "not ended"}
+    page.table(
+        columns,
+        [
+            (
+                names[hold.thread], f"{hold.begin_s:.3f} s", seconds(hold.held_s), ended[hold.forced],
+                "-" if hold.asked_by is None else names[hold.asked_by], span(hold.answered_s),
+            )
+            for hold in trace.longest_holds[:HOLDS]
+        ],
+    )  # fmt: skip
+
+
+def collections(page: Page, trace: GilTrace) -> None:
+    if not trace.collections:
+        return
+    page.heading("Garbage collection", "with the GIL held")
+    rows = []
+    for generation in sorted({one.generation for one in trace.collections}):
+        runs = [one for one in trace.collections if one.generation == generation]
+        total = sum(one.duration_s for one in runs)
+        share = percent(total / trace.duration_s) if trace.duration_s else "-"
+        rows.append(
+            (str(generation), f"{len(runs):,}", seconds(total), share, span(max(one.duration_s for one in runs)))
+        )
+    names = ("generation", "runs", "in all", "share", "longest")
+    page.table([Column(name, figures=True) for name in names], rows)
+
+
+def checked(trace: GilTrace) -> str:
+    text = f"{trace.events:,} events, {trace.lost_events:,} lost. "
+    if trace.switch_number_delta is None:
+        return text + "CPython's own count of thread-state switches at the end is not known."
+    verdict = "equal" if trace.tstate_switches == trace.switch_number_delta else "NOT equal"
+    return (
+        f"{text}Checked: {trace.tstate_switches:,} thread-state switches traced, CPython's switch_number changed by "
+        f"{trace.switch_number_delta:,}: {verdict}."
+    )
