@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import jsonschema
-import meminspect
 import pytest
+
+import meminspect
 
 pytest.importorskip("pyarrow")
 SCHEMAS = Path(meminspect.__file__).parent / "schemas"
