@@ -129,8 +129,9 @@ DIRECT.pop("weakref callback")
 
 @pytest.mark.parametrize("kind", DIRECT)
 def test_the_one_holder_of_a_planted_object(kind: str) -> None:
-    holder = DIRECT[kind](Marker())
-    [address] = [id(item) for item in gc.get_objects() if type(item) is Marker]
+    marker = Marker()
+    address, holder = id(marker), DIRECT[kind](marker)
+    del marker
     raw = _native.references_capture([address], holders=True, max_pause=None)
     rows = {node[0]: how for node, how, _ in raw["holders"]["rows"] if node[0] is not None}
     assert set(rows) == {id(holder)}
@@ -277,9 +278,11 @@ def test_paths_name_frames_and_locals() -> None:
 
 def test_frames_of_other_threads_are_roots() -> None:
     ready, go = threading.Event(), threading.Event()
+    addresses: list[int] = []
 
     def work() -> None:
         kept = Marker()
+        addresses.append(id(kept))
         ready.set()
         go.wait()
         del kept
@@ -288,8 +291,7 @@ def test_frames_of_other_threads_are_roots() -> None:
     thread.start()
     ready.wait()
     try:
-        [address] = [id(item) for item in gc.get_objects() if type(item) is Marker]
-        raw = _native.references_capture([address], path=True, max_pause=None)
+        raw = _native.references_capture(addresses, path=True, max_pause=None)
         assert raw["path"][0][0][2] == "frames"
         assert raw["path"][1][1][:2] == ("local", "kept") and raw["path"][1][1][2].endswith("work")
     finally:
