@@ -57,7 +57,12 @@ static int type_at(mi_claims *mine, const unsigned char *block, uint32_t room, u
     if (known->preheader != before || known->basicsize > room - before) return -1;
     int64_t count;
     memcpy(&count, object + all->layout->object_refcount, sizeof count);
-    if (all->layout->object_refcount_size == 4) count = (int64_t)(uint32_t)count; /* flags lie behind it */
+    if (all->layout->object_refcount_size == 4) { /* overflow and flags lie behind it; of a word that links a free list,
+                                                     a piece of an address */
+        uint16_t overflow;
+        memcpy(&overflow, object + all->layout->object_overflow, sizeof overflow);
+        count = overflow ? 0 : (int64_t)(uint32_t)count;
+    }
     return count > 0 && count <= 0xffffffffll ? type : -1;
 }
 
