@@ -100,7 +100,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in info)
 
     source = ROOT / "src"
-    patterns = ("**/*.py", "*.pyi", "py.typed", "schemas/*.json")
+    patterns = ("**/*.py", "*.pyi", "py.typed", "schemas/*.json", "views/assets/*")
     expected = {str(path.relative_to(source)) for glob in patterns for path in (source / "meminspect").glob(glob)}
     assert "meminspect/_native.pyi" in expected
     assert package == expected | {EXTENSION, "meminspect/_preload.so"}
