@@ -51,10 +51,16 @@ static void *grow(builder *build, void *items, size_t count, size_t *room, size_
 
 /* ---- what is an object ---------------------------------------------------------------------------------------------- */
 
-/* As a living object's count can be. From 3.14 on flags lie behind its 32 bits; 3.11 and 3.12 use all 64 of them. */
+/* The count of a living object, 0 where there is none. From 3.14 on flags lie behind its 32 bits, and an object that is kept
+ * for later has the address of the next one in their place (pycore_freelist.h): the upper half of it is no count's. */
 static int64_t count_of(const builder *build, uintptr_t object) {
-    int64_t count = (int64_t)word_at(object, build->layout->object_refcount);
-    return build->layout->object_refcount_size == 4 ? (int64_t)(uint32_t)count : count;
+    const mi_layout *layout = build->layout;
+    int64_t count = (int64_t)word_at(object, layout->object_refcount);
+    uint16_t overflow = 0;
+    if (layout->object_overflow != MI_ABSENT)
+        memcpy(&overflow, (const void *)(object + (uintptr_t)layout->object_overflow), sizeof overflow);
+    if (overflow) return 0;
+    return layout->object_refcount_size == 4 ? (int64_t)(uint32_t)count : count;
 }
 
 /* The type of an object that begins `before` bytes into a block with `room` bytes (census.c, type_at). */
