@@ -121,8 +121,10 @@ uintptr_t mi_address_index_address(const mi_address_index *index, uint32_t numbe
     if (number >= index->count) return 0;
     while (high - low > 1) { /* the last word with no more than `number` addresses before it */
         size_t middle = low + (high - low) / 2;
-        if (index->regions[middle / MI_REGION_WORDS].words[middle % MI_REGION_WORDS].before <= number) low = middle;
-        else high = middle;
+        if (index->regions[middle / MI_REGION_WORDS].words[middle % MI_REGION_WORDS].before <= number)
+            low = middle;
+        else
+            high = middle;
     }
     const mi_index_region *region = &index->regions[low / MI_REGION_WORDS];
     const mi_index_word *word = &region->words[low % MI_REGION_WORDS];

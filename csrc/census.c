@@ -100,8 +100,8 @@ static void count_object(mi_claims *mine, int type, uintptr_t block, uint32_t be
     mine->objects[(size_t)type * (size_t)mine->all->layout->size_classes + class] += sign;
     if (known->sizing == MI_SIZING_FIXED) return;
     uint32_t room = size - before - mine->all->padding / 2;
-    mine->requested[type] += sign * (int64_t)mi_object_size(mine->all->layout, known,
-                                                            (const unsigned char *)(block + before), room);
+    mine->requested[type] +=
+        sign * (int64_t)mi_object_size(mine->all->layout, known, (const unsigned char *)(block + before), room);
 }
 
 /* ---- claims --------------------------------------------------------------------------------------------------------- */
@@ -408,7 +408,7 @@ static mi_error shared_open(mi_census_shared *all, const mi_census_request *requ
     while ((1u << all->arena_shift) < (uint32_t)layout->arena_size) all->arena_shift++;
     for (all->slot_bits = 8; (size_t)1 << all->slot_bits < heap->arena_count * 8; all->slot_bits++) {
     }
-    for (uint32_t class = 0; class < (uint32_t)layout->size_classes; class++)
+    for (uint32_t class = 0; class < (uint32_t)layout->size_classes; class ++)
         all->reciprocal[class] = (uint32_t)((1ull << 32) / ((class + 1) * (uint32_t)layout->alignment)) + 1;
     all->claimed_words_per_arena = (size_t)layout->arena_size / MI_UNIT / 64;
     size_t slots = sizeof *all->slots << all->slot_bits, spans = (heap->arena_count + 1) * sizeof *all->spans;
@@ -451,7 +451,8 @@ static mi_claims *claims_open(mi_census_shared *all) {
         return NULL;
     }
     size_t types = all->types->count;
-    for (int slot = 0; slot < 3; slot++) mine->last_word[slot] = all->types->items[0].address; /* item 0, as last_type is */
+    for (int slot = 0; slot < 3; slot++)
+        mine->last_word[slot] = all->types->items[0].address; /* item 0, as last_type is */
     mine->all = all;
     mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room};
     mine->objects = (int64_t *)(mine + 1);
@@ -468,7 +469,7 @@ static void claims_close(mi_claims *mine) {
 }
 
 static void row_add(mi_census_row *to, const mi_census_row *from) {
-    for (int class = 0; class < MI_MAX_SIZE_CLASSES; class++) to->blocks[class] += from->blocks[class];
+    for (int class = 0; class < MI_MAX_SIZE_CLASSES; class ++) to->blocks[class] += from->blocks[class];
     to->large_blocks += from->large_blocks;
     to->large_bytes += from->large_bytes;
     to->requested_bytes += from->requested_bytes;
@@ -484,7 +485,7 @@ static void gather_type(mi_census *census, const mi_claims *mine, size_t type) {
         row->large_blocks += (uint64_t)mine->large_objects[type];
         row->large_bytes += (uint64_t)mine->large_bytes[type];
     }
-    for (size_t class = 0; class < classes; class++) {
+    for (size_t class = 0; class < classes; class ++) {
         int64_t count = mine->objects[type * classes + class];
         if (count) row->blocks[class] += (uint64_t)count;
         objects += count;
@@ -512,7 +513,7 @@ static void rest(mi_census *census) {
     *unknown = census->live;
     for (size_t row = 0; row < census->types + MI_OWNERS; row++) {
         const mi_census_row *known = row < MI_OWNERS ? &census->buffers[row] : &census->objects[row - MI_OWNERS];
-        for (int class = 0; class < MI_MAX_SIZE_CLASSES; class++) unknown->blocks[class] -= known->blocks[class];
+        for (int class = 0; class < MI_MAX_SIZE_CLASSES; class ++) unknown->blocks[class] -= known->blocks[class];
         unknown->large_blocks -= known->large_blocks;
         unknown->large_bytes -= known->large_bytes;
     }
@@ -534,8 +535,7 @@ static void walk_once(round_state *round, const mi_census_request *request) {
     mi_claims *first = round->workers[0];
     claim_types(first);
     mi_census_claim_roots(first, request->roots, request->root_count);
-    for (int i = 1; i < round->threads; i++)
-        running[i] = !pthread_create(&started[i], NULL, walk, round->workers[i]);
+    for (int i = 1; i < round->threads; i++) running[i] = !pthread_create(&started[i], NULL, walk, round->workers[i]);
     walk(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
@@ -545,7 +545,8 @@ static size_t lookalikes_of(round_state *round, mi_lookalike *all) {
     size_t count = 0;
     for (int i = 0; i < round->threads; i++) {
         const mi_claims *mine = round->workers[i];
-        for (size_t j = 0; j < mine->lookalike_count && count < MI_LOOKALIKES_MOST; j++) all[count++] = mine->lookalikes[j];
+        for (size_t j = 0; j < mine->lookalike_count && count < MI_LOOKALIKES_MOST; j++)
+            all[count++] = mine->lookalikes[j];
     }
     return count;
 }

@@ -24,8 +24,8 @@ typedef struct mi_census_row {
 
 /* What points to unknown blocks of one size class most often: a guess. */
 typedef struct mi_census_guess {
-    int32_t type;  /* index, or -1: an owner's buffer */
-    int32_t owner; /* or -1 */
+    int32_t type;    /* index, or -1: an owner's buffer */
+    int32_t owner;   /* or -1 */
     uint32_t offset; /* of the word, from the object or the block */
     uint32_t count;
 } mi_census_guess;
@@ -41,9 +41,9 @@ typedef struct mi_census {
     /* claims that named no block in use: outside of the arenas (static or large), inside but no block's start, free, too
      * small for what it should hold, or claimed before (shared) */
     uint64_t claims_outside, claims_misplaced, claims_free, claims_small, claims_again;
-    uint64_t looked_like_objects; /* buffers that the types alone would have taken for an object */
+    uint64_t looked_like_objects;       /* buffers that the types alone would have taken for an object */
     uint64_t bitmap_bytes, table_bytes; /* our own memory while it ran */
-    uint64_t pools_left; /* not walked: the target's time was up */
+    uint64_t pools_left;                /* not walked: the target's time was up */
     uint64_t walk_ns;
     int threads, rounds;
 } mi_census;
@@ -53,7 +53,7 @@ typedef struct mi_census {
 typedef struct mi_census_roots {
     uintptr_t address;
     size_t size;
-    uintptr_t free_lists; /* 0: it has none */
+    uintptr_t free_lists;    /* 0: it has none */
     uintptr_t memory_errors; /* where the list of spare MemoryErrors begins; 0: none */
 } mi_census_roots;
 

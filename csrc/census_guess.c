@@ -49,8 +49,8 @@ static void each_block(mi_claims *mine, visit_block visit, void *context) {
         long span = mi_census_span(all, start);
         uint32_t size = (pool->size_class + 1u) * (uint32_t)all->layout->alignment, end;
         memcpy(&end, (const void *)(start + (uintptr_t)all->layout->pool_nextoffset), sizeof end);
-        for (uint32_t offset = (uint32_t)all->layout->pool_header_size; offset < end && offset + size <= all->pool_mask + 1u;
-             offset += size) {
+        for (uint32_t offset = (uint32_t)all->layout->pool_header_size;
+             offset < end && offset + size <= all->pool_mask + 1u; offset += size) {
             if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1 || span < 0) continue;
             uintptr_t block = start + offset;
             uint32_t before = all->padding;

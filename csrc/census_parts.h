@@ -36,8 +36,8 @@ typedef struct mi_census_shared {
     size_t claimed_words_per_arena;
     uint32_t padding, pool_mask;
     uint32_t reciprocal[MI_MAX_SIZE_CLASSES];
-    atomic_size_t next_pool;  /* pools are handed out to the threads in runs */
-    atomic_size_t pools_left; /* that were not walked when the time was up */
+    atomic_size_t next_pool;   /* pools are handed out to the threads in runs */
+    atomic_size_t pools_left;  /* that were not walked when the time was up */
     const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
     size_t excluded_count;
     struct mi_large *large; /* malloc's chunks, or NULL */

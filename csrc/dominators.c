@@ -71,7 +71,8 @@ static mi_error walk_from(work *work, uint32_t start, uint32_t under) {
     number_give(work, start, under);
     stack[depth++] = start;
     while (depth) {
-        uint32_t node = stack[depth - 1], at = read[node], end = offsets[node + 1], own = number[node], next = MI_NO_NODE;
+        uint32_t node = stack[depth - 1], at = read[node], end = offsets[node + 1], own = number[node],
+                 next = MI_NO_NODE;
         while (at < end) {
             uint32_t to = edges[at++];
             if (at < end) __builtin_prefetch(&number[edges[at]]);
@@ -150,7 +151,7 @@ static mi_error walk(work *work, const uint32_t *roots, uint32_t root_count) {
      * over all. A pair from number 0 says so. */
     for (uint32_t i = 0; i < root_count; i++) {
         uint32_t number = work->result->number[roots[i]];
-        mi_error error = !number              ? walk_from(work, roots[i], 0)
+        mi_error error = !number                ? walk_from(work, roots[i], 0)
                          : work->parent[number] ? pair_add(work, number, 0)
                                                 : MI_OK;
         if (error) return error;
@@ -241,8 +242,8 @@ static mi_error sum_up(work *work, const uint32_t *sizes) {
     return MI_OK;
 }
 
-mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, const uint32_t *roots, uint32_t root_count,
-                            mi_dominators *result) {
+mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, const uint32_t *roots,
+                            uint32_t root_count, mi_dominators *result) {
     memset(result, 0, sizeof *result);
     result->nodes = graph->nodes;
     if (graph->nodes > UINT32_MAX - 4) return MI_E_LIMIT;
@@ -262,8 +263,10 @@ mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, c
     if (!error) {
         result->dominator = take(&work, size);
         work.climb = mi_os_alloc(size); /* not counted: touched as deep as a path goes, and no more */
-        if (result->dominator && work.climb) find(&work);
-        else error = MI_E_MEMORY;
+        if (result->dominator && work.climb)
+            find(&work);
+        else
+            error = MI_E_MEMORY;
     }
     mi_os_free(work.climb, work.climb ? size : 0);
     mi_os_free(work.pairs, work.pair_room * sizeof *work.pairs);

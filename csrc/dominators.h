@@ -33,8 +33,8 @@ typedef struct mi_dominators {
 
 /* `roots` hang under number 0. Of what they do not lead to, what nothing else there refers to hangs under `unreachable`,
  * and one node of each cycle that nothing else refers to; what the roots do lead to is theirs alone. MI_E_LIMIT: more nodes or edges than 32 bits count. */
-mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, const uint32_t *roots, uint32_t root_count,
-                            mi_dominators *result);
+mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, const uint32_t *roots,
+                            uint32_t root_count, mi_dominators *result);
 void mi_dominators_free(mi_dominators *result);
 
 #endif

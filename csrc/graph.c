@@ -23,7 +23,7 @@ typedef struct builder {
     size_t todo_count, todo_room;
     uint64_t *cannot_go; /* a bit for each object: immortal or static */
     uint32_t *counted, *found;
-    uint32_t node, own_arena; /* that is being looked at */
+    uint32_t node, own_arena;   /* that is being looked at */
     uint64_t size, small_known; /* bytes of the object; of all blocks that have an object */
     size_t edge_count;
     const mi_mapping *mapping; /* the last that was asked for being a file's, and the answer */
@@ -71,7 +71,8 @@ static int type_in_block(const builder *build, uintptr_t block, uint32_t room, u
     if (type < 0) return -1;
     const mi_type *known = &build->source->types->items[type];
     int64_t count = count_of(build, object);
-    return known->preheader == before && known->basicsize <= room - before && count > 0 && count <= UINT32_MAX ? type : -1;
+    return known->preheader == before && known->basicsize <= room - before && count > 0 && count <= UINT32_MAX ? type
+                                                                                                               : -1;
 }
 
 static int object_in_block(const builder *build, uintptr_t block, uint32_t size, uintptr_t *object) {
@@ -94,7 +95,8 @@ static int object_outside(builder *build, uintptr_t address) {
     if (type < 0) return -1;
     const mi_type *known = &build->source->types->items[type];
     if (count_of(build, address) <= 0 || mi_blocks_arena(&build->blocks, address) >= 0) return -1;
-    return mi_reader_covers(&build->reader, address - known->preheader, known->preheader + known->basicsize) ? type : -1;
+    return mi_reader_covers(&build->reader, address - known->preheader, known->preheader + known->basicsize) ? type
+                                                                                                             : -1;
 }
 
 static int type_of(const builder *build, uintptr_t object) {
@@ -122,7 +124,8 @@ static int claim_mark(struct mi_claims *claims, uintptr_t address, mi_owner owne
 
 static size_t heap_room(struct mi_claims *claims, uintptr_t address) {
     builder *build = (builder *)claims;
-    uint32_t around = build->source->padding * 3 / 2, size = mi_blocks_size(&build->blocks, address - build->source->padding);
+    uint32_t around = build->source->padding * 3 / 2,
+             size = mi_blocks_size(&build->blocks, address - build->source->padding);
     return size > around ? size - around : 0;
 }
 
@@ -152,7 +155,8 @@ static int is_of_file(builder *build, uintptr_t address) {
     if (!mapping || address < mapping->start || address >= mapping->end) {
         mapping = build->mapping = mi_os_maps_find(maps, address);
         build->mapping_of_file = mapping && mapping->inode;
-        if (mapping && !mapping->inode && !mapping->name[0] && mapping > maps->items) /* .bss goes on where a file ends */
+        if (mapping && !mapping->inode && !mapping->name[0] &&
+            mapping > maps->items) /* .bss goes on where a file ends */
             build->mapping_of_file = mapping[-1].inode && mapping[-1].end == mapping->start;
     }
     return build->mapping_of_file;
@@ -173,14 +177,14 @@ static int claim_size(struct mi_claims *claims, uintptr_t address, mi_owner owne
         mi_graph *graph = build->graph;
         const mi_elsewhere *last = graph->elsewhere_count ? &graph->elsewhere[graph->elsewhere_count - 1] : NULL;
         if (arena == build->own_arena || (last && last->node == build->node && last->arena == arena)) return 1;
-        graph->elsewhere = grow(build, graph->elsewhere, graph->elsewhere_count, &graph->elsewhere_room,
-                                sizeof *graph->elsewhere);
+        graph->elsewhere =
+            grow(build, graph->elsewhere, graph->elsewhere_count, &graph->elsewhere_room, sizeof *graph->elsewhere);
         if (!build->error) graph->elsewhere[graph->elsewhere_count++] = (mi_elsewhere){build->node, arena};
         return 1;
     }
     /* keys that a type shares count with the type, not with each dict that uses them */
-    int shared = owner == MI_OWNER_SHARED_KEYS && build->source->types->items[build->graph->types[build->node]].kind !=
-                                                      MI_KIND_TYPE;
+    int shared = owner == MI_OWNER_SHARED_KEYS &&
+                 build->source->types->items[build->graph->types[build->node]].kind != MI_KIND_TYPE;
     if (mi_blocks_arena(&build->blocks, block) >= 0 || shared || is_of_file(build, block)) return 0;
     build->size += chunk_bytes(build, block, size);
     return 1;
@@ -197,8 +201,8 @@ static void find_in_pool(builder *build, const mi_pool *pool) {
     if (pool->size_class == MI_POOL_FREE || pool->torn) return;
     const mi_heap *heap = build->source->heap;
     uint32_t size = (pool->size_class + 1u) * 16;
-    uintptr_t arena = (uintptr_t)heap->arenas[pool->arena].address, end = (uintptr_t)pool->address +
-                                                                          (uintptr_t)build->layout->pool_size;
+    uintptr_t arena = (uintptr_t)heap->arenas[pool->arena].address,
+              end = (uintptr_t)pool->address + (uintptr_t)build->layout->pool_size;
     size_t first = (size_t)pool->arena * build->blocks.words * 64;
     for (uintptr_t block = (uintptr_t)pool->address + (uintptr_t)build->layout->pool_header_size;
          block + size <= end && !build->error; block += size) {
@@ -358,7 +362,7 @@ static void write_objects(builder *build) {
 void mi_graph_tell_modules(mi_reader *reader, uintptr_t interpreter) {
     uintptr_t modules = interpreter + (uintptr_t)reader->layout->interpreter_modules;
     if (mi_reader_covers(reader, modules, WORD) && word_at(modules, 0))
-        reader->visit(reader->context, word_at(modules, 0), MI_ROLE_FIELD, (uint64_t)(uintptr_t) "sys.modules");
+        reader->visit(reader->context, word_at(modules, 0), MI_ROLE_FIELD, (uint64_t)(uintptr_t)"sys.modules");
 }
 
 static uintptr_t newest_frame(mi_reader *reader, uintptr_t thread) {
@@ -526,7 +530,8 @@ static mi_error build_all(builder *build) {
     if (!build->error) write_objects(build);
     if (!build->error) write_roots(build);
     if (build->error) return build->error;
-    graph->sizes[graph->objects + MI_ROOT_MEMORY] = (uint32_t)((graph->small_bytes - build->small_known) / MI_GRAPH_UNIT);
+    graph->sizes[graph->objects + MI_ROOT_MEMORY] =
+        (uint32_t)((graph->small_bytes - build->small_known) / MI_GRAPH_UNIT);
     return MI_OK;
 }
 
@@ -534,11 +539,14 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     uint64_t begun = mi_os_now_ns();
     memset(graph, 0, sizeof *graph);
     if (source->runtime->layout->gc_head_size == MI_ABSENT) return MI_E_ABSENT;
-    builder build = {.graph = graph, .source = source, .layout = source->runtime->layout,
-                     .target = source->runtime->target, .node = 0};
+    builder build = {.graph = graph,
+                     .source = source,
+                     .layout = source->runtime->layout,
+                     .target = source->runtime->target,
+                     .node = 0};
     build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
     build.owners = (mi_owner_context){build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain,
-                                      heap_word, heap_room};
+                                      heap_word,    heap_room};
     mi_address_index_init(&graph->index);
     mi_error error = mi_blocks_open(&build.blocks, source->heap, build.layout);
     if (!error) error = arenas_note(&build);
@@ -571,6 +579,6 @@ void mi_graph_free(mi_graph *graph) {
 
 uint64_t mi_graph_bytes(const mi_graph *graph) {
     uint64_t words = ((uint64_t)mi_graph_nodes(graph) + 1) * sizeof(uint32_t);
-    return mi_address_index_bytes(&graph->index) + 4 * words + graph->offsets[mi_graph_nodes(graph)] * sizeof(uint32_t) +
-           graph->elsewhere_count * sizeof *graph->elsewhere;
+    return mi_address_index_bytes(&graph->index) + 4 * words +
+           graph->offsets[mi_graph_nodes(graph)] * sizeof(uint32_t) + graph->elsewhere_count * sizeof *graph->elsewhere;
 }

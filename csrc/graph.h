@@ -39,8 +39,8 @@ typedef struct mi_graph {
     uint32_t *unexplained; /* of each object: references counted by it and not found */
     mi_elsewhere *elsewhere;
     size_t elsewhere_count, elsewhere_room;
-    uint64_t *arenas; /* their addresses, in the order of the heap that was walked */
-    uint32_t *arena_unknown; /* live blocks of each that no object is known for */
+    uint64_t *arenas;                  /* their addresses, in the order of the heap that was walked */
+    uint32_t *arena_unknown;           /* live blocks of each that no object is known for */
     uint32_t *arena_first, *arena_end; /* the objects that lie in each: from the first to before the end */
     size_t arena_count, arena_size;
     uint64_t references, guesses, dropped, mistaken; /* found; of these by guess; to what cannot go; buffers that looked

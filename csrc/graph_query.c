@@ -29,8 +29,8 @@ mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, siz
     }
     /* Level by level. A root joins in so late: what a module's attribute holds is named by it, also where a frame that runs
      * the module or the interpreter's own table leads there in fewer steps. */
-    static const uint32_t joins[MI_ROOTS] = {[MI_ROOT_FRAMES] = 4, [MI_ROOT_STATE] = 4, [MI_ROOT_STATIC] = 6,
-                                             [MI_ROOT_C] = 8, [MI_ROOT_MEMORY] = 8};
+    static const uint32_t joins[MI_ROOTS] = {
+        [MI_ROOT_FRAMES] = 4, [MI_ROOT_STATE] = 4, [MI_ROOT_STATIC] = 6, [MI_ROOT_C] = 8, [MI_ROOT_MEMORY] = 8};
     enum { LAST_JOINS = 8 };
     for (uint32_t level = 0; !from[node] && (head < tail || level <= LAST_JOINS); level++) {
         for (uint32_t root = 0; root < MI_ROOTS; root++) {
@@ -123,14 +123,18 @@ void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigne
     for (size_t arena = 0; arena < graph->arena_count; arena++) {
         if (graph->arena_unknown[arena]) arenas[arena] = 0;
         for (uint32_t node = graph->arena_first[arena]; node < graph->arena_end[arena]; node++) {
-            if (bit(loss->gone, node)) arenas[arena] |= TOUCHED;
-            else arenas[arena] &= (unsigned char)~ALONE;
+            if (bit(loss->gone, node))
+                arenas[arena] |= TOUCHED;
+            else
+                arenas[arena] &= (unsigned char)~ALONE;
         }
     }
     for (size_t i = 0; i < graph->elsewhere_count; i++) {
         const mi_elsewhere *item = &graph->elsewhere[i];
-        if (bit(loss->gone, item->node)) arenas[item->arena] |= TOUCHED;
-        else arenas[item->arena] &= (unsigned char)~ALONE;
+        if (bit(loss->gone, item->node))
+            arenas[item->arena] |= TOUCHED;
+        else
+            arenas[item->arena] &= (unsigned char)~ALONE;
     }
     for (size_t arena = 0; arena < graph->arena_count; arena++)
         if (arenas[arena] == ALONE) arenas[arena] = 0; /* nothing lives in it */

@@ -27,7 +27,7 @@ typedef struct mi_heap_walk {
     mi_class_total own_classes[MI_MAX_SIZE_CLASSES]; /* of the state of the interpreter that asks */
     size_t own_arenas;                               /* its arenas are the first ones of heap.arenas */
     int own_walked;                                  /* to its end */
-    size_t interpreters, states; /* how many there are; how many states were walked */
+    size_t interpreters, states;                     /* how many there are; how many states were walked */
     mi_omitted *omitted;
     size_t omitted_count;
     int steady; /* another process: two readings of each state agreed */

@@ -20,8 +20,7 @@ static size_t str_size(const mi_layout *layout, const mi_type *type, const unsig
 }
 
 static uint64_t digits_of(const mi_layout *layout, const unsigned char *at) {
-    if (layout->long_tag != MI_ABSENT)
-        return (uint64_t)number_at(at, layout->long_tag) >> layout->long_tag_shift;
+    if (layout->long_tag != MI_ABSENT) return (uint64_t)number_at(at, layout->long_tag) >> layout->long_tag_shift;
     int64_t digits = number_at(at, layout->object_var_size);
     return (uint64_t)(digits < 0 ? -digits : digits);
 }

@@ -38,19 +38,19 @@ const char *mi_owner_name(mi_owner owner) {
 static const struct {
     uint16_t kind, owner, offset;
 } pointers[] = {
-    {MI_KIND_ARRAY, MI_OWNER_ARRAY, 24},                 /* arrayobject.ob_item, Modules/arraymodule.c */
-    {MI_KIND_STRUCT, MI_OWNER_STRUCT, 32},               /* PyStructObject.s_codes, Modules/_struct.c */
-    {MI_KIND_STRINGIO, MI_OWNER_IO_BUFFER, 16},          /* stringio.buf, Modules/_io/stringio.c */
-    {MI_KIND_BUFFERED, MI_OWNER_IO_BUFFER, 56},          /* buffered.buffer, Modules/_io/bufferedio.c */
-    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 16},             /* PyCapsule.pointer, Objects/capsule.c */
-    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 24},             /* .name */
-    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 32},             /* .context */
-    {MI_KIND_DECIMAL, MI_OWNER_DECIMAL, 64},             /* PyDecObject.dec.data, Modules/_decimal/_decimal.c */
-    {MI_KIND_CDATA, MI_OWNER_CTYPES, 16},                /* CDataObject.b_ptr, Modules/_ctypes/ctypes.h */
-    {MI_KIND_COMBINATIONS, MI_OWNER_ITERTOOLS, 24},      /* combinationsobject.indices, Modules/itertoolsmodule.c */
-    {MI_KIND_PERMUTATIONS, MI_OWNER_ITERTOOLS, 24},      /* permutationsobject.indices */
-    {MI_KIND_PERMUTATIONS, MI_OWNER_ITERTOOLS, 32},      /* .cycles */
-    {MI_KIND_ARRAY_METHOD, MI_OWNER_NUMPY, 16},          /* PyArrayMethodObject.name, numpy array_method.h */
+    {MI_KIND_ARRAY, MI_OWNER_ARRAY, 24},            /* arrayobject.ob_item, Modules/arraymodule.c */
+    {MI_KIND_STRUCT, MI_OWNER_STRUCT, 32},          /* PyStructObject.s_codes, Modules/_struct.c */
+    {MI_KIND_STRINGIO, MI_OWNER_IO_BUFFER, 16},     /* stringio.buf, Modules/_io/stringio.c */
+    {MI_KIND_BUFFERED, MI_OWNER_IO_BUFFER, 56},     /* buffered.buffer, Modules/_io/bufferedio.c */
+    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 16},        /* PyCapsule.pointer, Objects/capsule.c */
+    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 24},        /* .name */
+    {MI_KIND_CAPSULE, MI_OWNER_CAPSULE, 32},        /* .context */
+    {MI_KIND_DECIMAL, MI_OWNER_DECIMAL, 64},        /* PyDecObject.dec.data, Modules/_decimal/_decimal.c */
+    {MI_KIND_CDATA, MI_OWNER_CTYPES, 16},           /* CDataObject.b_ptr, Modules/_ctypes/ctypes.h */
+    {MI_KIND_COMBINATIONS, MI_OWNER_ITERTOOLS, 24}, /* combinationsobject.indices, Modules/itertoolsmodule.c */
+    {MI_KIND_PERMUTATIONS, MI_OWNER_ITERTOOLS, 24}, /* permutationsobject.indices */
+    {MI_KIND_PERMUTATIONS, MI_OWNER_ITERTOOLS, 32}, /* .cycles */
+    {MI_KIND_ARRAY_METHOD, MI_OWNER_NUMPY, 16},     /* PyArrayMethodObject.name, numpy array_method.h */
 };
 
 static uintptr_t word_of(uintptr_t object, int32_t offset) {

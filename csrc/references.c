@@ -134,7 +134,7 @@ static void tell_instance(mi_reader *reader, uintptr_t object, const mi_type *ty
             tell_values(reader, values, shared, MI_ROLE_ATTRIBUTE);
     }
     dict = word_at(object, layout->object_managed_dict);
-    if (!(dict & 1)) tell(reader, dict, MI_ROLE_FIELD, (uint64_t)(uintptr_t) "__dict__");
+    if (!(dict & 1)) tell(reader, dict, MI_ROLE_FIELD, (uint64_t)(uintptr_t)"__dict__");
 }
 
 /* ---- other kinds ---------------------------------------------------------------------------------------------------- */
@@ -259,8 +259,8 @@ void mi_references_of_frame(mi_reader *reader, uintptr_t frame) {
     uintptr_t code = word_at(frame, layout->iframe_code);
     int64_t locals = locals_of(reader, code);
     if (locals < 0) return;
-    tell_tagged(reader, code, MI_ROLE_FIELD, (uint64_t)(uintptr_t) "its code");
-    tell_tagged(reader, word_at(frame, layout->iframe_function), MI_ROLE_FIELD, (uint64_t)(uintptr_t) "its function");
+    tell_tagged(reader, code, MI_ROLE_FIELD, (uint64_t)(uintptr_t)"its code");
+    tell_tagged(reader, word_at(frame, layout->iframe_function), MI_ROLE_FIELD, (uint64_t)(uintptr_t)"its function");
     tell_field(reader, frame, layout->iframe_locals, "f_locals");
     tell_field(reader, frame, layout->iframe_object, "its frame object");
     int64_t slots = slots_of(reader, frame, locals);
@@ -295,8 +295,10 @@ static void tell_shape(mi_reader *reader, uintptr_t object, const mi_type *type,
             if (offset < 0 || !mi_reader_covers(reader, object + (uintptr_t)offset, WORD)) continue;
         }
         uintptr_t to = word_at(object + (uintptr_t)offset, 0);
-        if (words[i].guess) tell(reader, to, MI_ROLE_GUESS, (uint64_t)offset);
-        else tell(reader, to, MI_ROLE_FIELD, (uint64_t)(uintptr_t)words[i].name);
+        if (words[i].guess)
+            tell(reader, to, MI_ROLE_GUESS, (uint64_t)offset);
+        else
+            tell(reader, to, MI_ROLE_FIELD, (uint64_t)(uintptr_t)words[i].name);
     }
 }
 

@@ -9,13 +9,13 @@
 #include "shapes.h"
 
 typedef enum mi_role {
-    MI_ROLE_ITEM,  /* detail: index */
-    MI_ROLE_KEY,   /* of a dict, a set, or keys that instances share; detail: index of the entry */
-    MI_ROLE_VALUE, /* detail: address of the key, which is an object of the same dict */
+    MI_ROLE_ITEM,      /* detail: index */
+    MI_ROLE_KEY,       /* of a dict, a set, or keys that instances share; detail: index of the entry */
+    MI_ROLE_VALUE,     /* detail: address of the key, which is an object of the same dict */
     MI_ROLE_ATTRIBUTE, /* a value of an instance; detail: address of the name */
-    MI_ROLE_FIELD, /* detail: address of a C string, its name */
-    MI_ROLE_LOCAL, /* of a frame; detail: index */
-    MI_ROLE_STACK, /* on a frame's evaluation stack; detail: index */
+    MI_ROLE_FIELD,     /* detail: address of a C string, its name */
+    MI_ROLE_LOCAL,     /* of a frame; detail: index */
+    MI_ROLE_STACK,     /* on a frame's evaluation stack; detail: index */
     MI_ROLE_TYPE,
     MI_ROLE_GUESS, /* a word of a structure that is not known; detail: its offset */
     MI_ROLES,

@@ -56,7 +56,7 @@ static const struct {
 
 /* Words that tp_members does not declare. Those with a field are in the layout; the others are structures of .c files,
  * the same from 3.11 to 3.15. */
-#define FIELD(name) (int32_t) offsetof(mi_layout, name), -1
+#define FIELD(name) (int32_t)offsetof(mi_layout, name), -1
 #define AT(number) -1, number
 static const struct {
     const char *type, *name;
@@ -122,19 +122,19 @@ static const struct {
     {"traceback", "tb_frame", FIELD(traceback_frame)},
     {"memoryview", "its buffer", FIELD(memoryview_buffer)},
     {"managedbuffer", "obj", FIELD(managed_buffer_object)},
-    {"range", "start", AT(16)},                   /* rangeobject, Objects/rangeobject.c */
+    {"range", "start", AT(16)}, /* rangeobject, Objects/rangeobject.c */
     {"range", "stop", AT(24)},
     {"range", "step", AT(32)},
     {"range", "its length", AT(40)},
-    {"slice", "start", AT(16)},                   /* PySliceObject, Include/sliceobject.h */
+    {"slice", "start", AT(16)}, /* PySliceObject, Include/sliceobject.h */
     {"slice", "stop", AT(24)},
     {"slice", "step", AT(32)},
-    {"staticmethod", "__func__", AT(16)},         /* staticmethod, Objects/funcobject.c */
+    {"staticmethod", "__func__", AT(16)}, /* staticmethod, Objects/funcobject.c */
     {"staticmethod", "__dict__", AT(24)},
     {"classmethod", "__func__", AT(16)},
     {"classmethod", "__dict__", AT(24)},
-    {"mappingproxy", "the mapping", AT(16)},      /* mappingproxyobject, Objects/descrobject.c */
-    {"datetime.timezone", "its offset", AT(16)},  /* PyDateTime_TimeZone, Include/datetime.h */
+    {"mappingproxy", "the mapping", AT(16)},     /* mappingproxyobject, Objects/descrobject.c */
+    {"datetime.timezone", "its offset", AT(16)}, /* PyDateTime_TimeZone, Include/datetime.h */
     {"datetime.timezone", "its name", AT(24)},
     {"functools._lru_list_elem", "its key", AT(40)}, /* lru_list_elem, Modules/_functoolsmodule.c */
     {"functools._lru_list_elem", "its result", AT(48)},
@@ -215,8 +215,10 @@ static void dict_add(gathering *to, uintptr_t type, const mi_type *known) {
     int64_t offset = (int64_t)word_at(to->target, type, to->layout->type_dict_offset);
     int64_t weak = (int64_t)word_at(to->target, type, to->layout->type_weaklist_offset);
     if (weak > 0 && weak / WORD < MOST_WORDS) to->explained[weak / WORD] = 1; /* no reference is held by it */
-    if (offset > 0 && offset < INT32_MAX) word_add(to, (int32_t)offset, "__dict__", 0);
-    else if (offset < -1 && offset > INT32_MIN && known->itemsize) word_add(to, (int32_t)offset, "__dict__", 0);
+    if (offset > 0 && offset < INT32_MAX)
+        word_add(to, (int32_t)offset, "__dict__", 0);
+    else if (offset < -1 && offset > INT32_MIN && known->itemsize)
+        word_add(to, (int32_t)offset, "__dict__", 0);
 }
 
 static void gather(gathering *to, const mi_type *known) {

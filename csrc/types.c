@@ -97,7 +97,8 @@ static mi_sizing sizing_of(const mi_layout *layout, const mi_type *type) {
 static mi_error read_type(const mi_target *target, const mi_layout *layout, uintptr_t address, mi_type *type) {
     int64_t basicsize, itemsize;
     mi_error error = mi_target_read(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
-    if (!error) error = mi_target_read(target, address + (uintptr_t)layout->type_basicsize, &basicsize, sizeof basicsize);
+    if (!error)
+        error = mi_target_read(target, address + (uintptr_t)layout->type_basicsize, &basicsize, sizeof basicsize);
     if (!error) error = mi_target_read(target, address + (uintptr_t)layout->type_itemsize, &itemsize, sizeof itemsize);
     if (error) return error;
     type->address = address;

@@ -23,6 +23,8 @@ from fields import FIELDS, Field  # noqa: E402  (the folder is not a package: se
 
 HEADERS = """\
 #define Py_BUILD_CORE 1
+/* CPython's internal headers do not compile without warnings. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 #include <Python.h>
 #include <stddef.h>
 #include "internal/pycore_code.h"

@@ -6,11 +6,11 @@ import gc
 import os
 import sys
 import threading
-from contextlib import ExitStack
 from importlib.metadata import entry_points
 
-import meminspect
 import pytest
+
+import meminspect
 from meminspect.probes.growth import Span
 
 pytest_plugins = ["pytester"]
@@ -128,8 +128,7 @@ def test_result_is_known_behind_the_body() -> None:
 
 def test_body_that_fails() -> None:
     span = meminspect.growth()
-    with pytest.raises(KeyError), ExitStack() as stack:
-        stack.enter_context(span)
+    with pytest.raises(KeyError), span:
         raise KeyError
     assert span.result is not None
 

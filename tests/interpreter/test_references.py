@@ -135,7 +135,8 @@ def test_the_one_holder_of_a_planted_object(kind: str) -> None:
     raw = _native.references_capture([address], holders=True, max_pause=None)
     rows = {node[0]: how for node, how, _ in raw["holders"]["rows"] if node[0] is not None}
     assert set(rows) == {id(holder)}
-    assert rows[id(holder)][0] != "guess" and raw["holders"]["unexplained"] == 0
+    assert rows[id(holder)][0] != "guess"
+    assert raw["holders"]["unexplained"] == 0
     if kind == "coroutine":
         holder.close()
 
@@ -144,7 +145,8 @@ def test_attributes_of_instances() -> None:
     for make in (Plain, materialised):
         plain = make(Marker())
         [row] = [row for row in meminspect.holders(plain.value, max_pause=None).rows if row.node.address is not None]
-        assert row.how is not None and row.how.text in (".value", "['value']")
+        assert row.how is not None
+        assert row.how.text in (".value", "['value']")
         assert row.node.address == id(plain) or "dict" in row.node.type_name
 
 
@@ -154,9 +156,11 @@ def test_functions_modules_and_zones_lead_to_their_parts() -> None:
     function.__dict__["part"] = marker
     when = datetime.datetime(2020, 1, 1, tzinfo=zone)
     found = {row.node.address for row in meminspect.holders(marker, max_pause=None).rows}
-    assert id(vars(function)) in found and id(vars(module)) in found
+    assert id(vars(function)) in found
+    assert id(vars(module)) in found
     rows = {row.node.address: row.how for row in meminspect.holders(zone, max_pause=None).rows}
-    assert id(when) in rows and rows[id(when)].name == "tzinfo"  # type: ignore[union-attr]
+    assert id(when) in rows
+    assert rows[id(when)].name == "tzinfo"
 
 
 def test_code_holds_its_constants_and_a_weak_reference_holds_nothing() -> None:
@@ -220,7 +224,8 @@ def test_the_retained_size_of_a_planted_tree() -> None:
     del strings[:101]
     found = meminspect.retained(root, max_pause=None)
     assert found.objects == 1 + 2 + 101
-    assert found.bytes is not None and found.own_bytes is not None
+    assert found.bytes is not None
+    assert found.own_bytes is not None
     items = found.own_bytes - block_bytes(root)
     assert 16 <= items <= 96  # two pointers, and what a debug allocator puts around them
     assert found.bytes == expected + items
@@ -254,7 +259,8 @@ def test_the_largest_is_found_with_its_path() -> None:
     sizes = meminspect.top_retained(12, max_pause=None)
     rows = {row.node.address: row for row in sizes.rows}
     row = rows[id(planted_cache["first"])]
-    assert row.under is not None and row.under.address == id(planted_cache)
+    assert row.under is not None
+    assert row.under.address == id(planted_cache)
     assert row.path.root == "modules"
     assert row.path.text.endswith("test_references.planted_cache['first'] (list)")
     assert row.path.object() is planted_cache["first"]
@@ -273,7 +279,8 @@ def test_paths_name_frames_and_locals() -> None:
         return meminspect.path_to_root(local, max_pause=None).text
 
     text = holding(Marker())
-    assert "holding" in text and "local variable local" in text
+    assert "holding" in text
+    assert "local variable local" in text
 
 
 def test_frames_of_other_threads_are_roots() -> None:
@@ -293,7 +300,8 @@ def test_frames_of_other_threads_are_roots() -> None:
     try:
         raw = _native.references_capture(addresses, path=True, max_pause=None)
         assert raw["path"][0][0][2] == "frames"
-        assert raw["path"][1][1][:2] == ("local", "kept") and raw["path"][1][1][2].endswith("work")
+        assert raw["path"][1][1][:2] == ("local", "kept")
+        assert raw["path"][1][1][2].endswith("work")
     finally:
         go.set()
         thread.join()
@@ -309,7 +317,8 @@ def test_unreachable_cycles_hang_under_a_root_of_their_own() -> None:
         address = id(cycle)
         del cycle
         raw = _native.references_capture([address], path=True, top=1, max_pause=None)
-        assert raw["targets"] == 1 and raw["path"] == []
+        assert raw["targets"] == 1
+        assert raw["path"] == []
         assert raw["top"]["garbage_objects"] >= 2
     finally:
         if was_enabled:
@@ -335,11 +344,16 @@ def test_an_object_that_only_c_holds() -> None:
 def test_why_for_a_type_and_an_address() -> None:
     kept = [Slotted(1.5 + number, [number]) for number in range(100)]
     found = meminspect.why("Slotted", max_pause=None)
-    assert found.targets >= 100 and found.retained_objects is not None and found.retained_objects >= 300
+    assert found.targets >= 100
+    assert found.retained_objects is not None
+    assert found.retained_objects >= 300
     assert any(row.node.type_name == "list" and row.count >= 100 for row in found.holders.rows)
-    assert found.arenas is not None and found.arenas_pinned is not None and found.arenas_pinned >= 1
+    assert found.arenas is not None
+    assert found.arenas_pinned is not None
+    assert found.arenas_pinned >= 1
     one = meminspect.why(id(kept[3]), max_pause=None)
-    assert one.targets == 1 and one.retained_objects == 3
+    assert one.targets == 1
+    assert one.retained_objects == 3
     assert meminspect.why("no such type", max_pause=None).reason is not None
     with pytest.raises(TypeError):
         meminspect.why(1.5)  # type: ignore[arg-type]

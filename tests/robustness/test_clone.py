@@ -75,26 +75,33 @@ def test_what_is_summed_in_the_copy_is_what_lies_here() -> None:
 
 
 def test_the_program_notices_nothing(run: RUN) -> None:
-    answer, program = told(run, """
+    answer, program = told(
+        run,
+        """
 text = ctypes.create_string_buffer(b"a" * 1000)
 found = [_native._clone_probe("sum", ctypes.addressof(text), 1000) for _ in range(5)]
 tell(found=found)
 assert os.waitpid(os.posix_spawn(sys.executable, [sys.executable, "-Sc", ""], {}), 0)[1] == 0
 tell()
-""")
+""",
+    )
     assert [(one["end"], one["answer"]) for one in answer["found"]] == [("done", 97_000)] * 5
     assert unnoticed(answer), answer
     control = json.loads(program.line())  # the watch does see a child that is none of ours
-    assert "SIGCHLD" in control["noticed"] and control["woken"]
+    assert "SIGCHLD" in control["noticed"]
+    assert control["woken"]
     assert program.process.wait() == 0
     assert program.errors() == ""
 
 
 def test_a_copy_that_crashes_says_so_and_prints_and_dumps_nothing(run: RUN, tmp_path: Path) -> None:
-    answer, program = told(run, """
+    answer, program = told(
+        run,
+        """
 found = _native._clone_probe("sum", 64, 8)
 tell(found=found)
-""")
+""",
+    )
     assert (answer["found"]["end"], answer["found"]["signal"]) == ("crashed", 11)
     assert "signal 11" in answer["found"]["reason"]
     assert unnoticed(answer), answer
@@ -107,7 +114,8 @@ def test_a_step_that_faults_is_counted_as_torn_and_the_work_goes_on(run: RUN) ->
     answer, program = told(run, 'tell(found=_native._clone_probe("attempt", 64, 8))')
     assert (answer["found"]["end"], answer["found"]["torn"], answer["found"]["answer"]) == ("done", 1, 0)
     assert unnoticed(answer), answer
-    assert program.process.wait() == 0 and program.errors() == ""
+    assert program.process.wait() == 0
+    assert program.errors() == ""
 
 
 def test_a_file_that_shrank_is_torn_by_sigbus(tmp_path: Path) -> None:
@@ -129,14 +137,16 @@ def test_one_that_never_ends_is_ended_at_its_deadline(run: RUN) -> None:
     assert answer["found"]["end"] == "late"
     assert answer["found"]["lived_s"] >= 0.3
     assert unnoticed(answer), answer
-    assert program.process.wait() == 0 and program.errors() == ""
+    assert program.process.wait() == 0
+    assert program.errors() == ""
 
 
 def test_signals_of_the_program_do_not_run_its_handlers_in_the_copy(run: RUN) -> None:
     answer, program = told(run, 'tell(found=_native._clone_probe("raise"))')
     assert (answer["found"]["end"], answer["found"]["signal"]) == ("done", None)  # blocked, as all are
     assert unnoticed(answer), answer
-    assert program.process.wait() == 0 and program.errors() == ""
+    assert program.process.wait() == 0
+    assert program.errors() == ""
 
 
 def test_a_copy_does_not_outlive_the_program(run: RUN) -> None:
@@ -193,7 +203,8 @@ def test_memory_that_is_kept_from_children_fails_a_view_and_is_told() -> None:
 def test_it_is_refused_with_the_figures_where_there_is_no_room() -> None:
     found = _native._clone_probe("sum", room_bytes=1000)
     assert found["end"] == "not made"
-    assert str(found["needed_bytes"]) in found["reason"] and "leaves 1000" in found["reason"]
+    assert str(found["needed_bytes"]) in found["reason"]
+    assert "leaves 1000" in found["reason"]
     assert _native._clone_probe("sum", room_bytes=found["needed_bytes"] * 2)["end"] == "done"
 
 
@@ -223,7 +234,8 @@ def group() -> Iterator[Path]:
 
 
 def test_the_limit_of_the_control_group_refuses_a_copy_of_more_than_is_left(group: Path, run: RUN) -> None:
-    program = run("""
+    program = run(
+        """
 import json, os, sys
 from meminspect import _native
 with open(sys.argv[1] + "/cgroup.procs", "w") as file:
@@ -232,11 +244,14 @@ small = _native._clone_probe("sum")
 held = bytearray(80 << 20)
 held[::4096] = b"x" * len(held[::4096])
 print(json.dumps([small, _native._clone_probe("sum"), _native.clone_room()]), flush=True)
-""", str(group))
+""",
+        str(group),
+    )
     small, large, room = json.loads(program.line())
     assert program.process.wait() == 0
     assert small["end"] == "done"
-    assert large["end"] == "not made" and "memory." in large["reason"]
+    assert large["end"] == "not made"
+    assert "memory." in large["reason"]
     assert large["needed_bytes"] > 80 << 20 > 48 << 20 >= room[0] > 0
 
 
@@ -259,13 +274,16 @@ def test_a_filter_that_refuses_clone_is_named(run: RUN) -> None:
     answer, _ = told(run, SECCOMP, *map(str, NUMBERS[platform.machine()]))
     if answer["refused"]:
         pytest.skip("this kernel installs no seccomp filter")
-    assert answer["found"]["end"] == "not made" and answer["found"]["system_error"] == 1
+    assert answer["found"]["end"] == "not made"
+    assert answer["found"]["system_error"] == 1
     assert answer["found"]["reason"].startswith("clone() is refused")
     assert unnoticed(answer), answer
 
 
 def test_beside_threads_that_allocate_nothing_hangs(run: RUN) -> None:
-    answer, program = told(run, """
+    answer, program = told(
+        run,
+        """
 stop = threading.Event()
 count = [0] * 8
 def busy(place):
@@ -281,11 +299,13 @@ stop.set()
 for thread in threads:
     thread.join()
 tell(found=found, count=count)
-""")
+""",
+    )
     assert {(one["end"], one["reason"], one["answer"]) for one in answer["found"]} == {("done", None, 97_000)}
     assert all(answer["count"])
     assert unnoticed(answer), answer
-    assert program.process.wait() == 0 and program.errors() == ""
+    assert program.process.wait() == 0
+    assert program.errors() == ""
 
 
 def test_it_leaves_no_memory_and_no_file_behind() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+
 import meminspect
 from meminspect.analysis.diff import compare
 from meminspect.errors import SnapshotError

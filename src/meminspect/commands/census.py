@@ -9,11 +9,10 @@ import click
 
 from meminspect.commands._frame import Command
 from meminspect.commands._program import run_program
-from meminspect.commands.report import is_snapshot
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
 from meminspect.launch.output import open_output
-from meminspect.launch.program import Program
+from meminspect.launch.program import Program, is_snapshot
 
 if TYPE_CHECKING:
     from meminspect.models.census import Census

@@ -285,8 +285,8 @@ class Why(Model):
 
     target   -- what was asked for; targets: how many objects that are; sample: the one that the path leads to
     retained_bytes, retained_objects -- of all of them together
-    arenas   -- of the heap; arenas_pinned: in which what would go has a block; arenas_that_would_return: in which nothing
-                else has
+    arenas   -- of the heap; arenas_pinned: in which what would go has a block; arenas_that_would_return: in which
+                nothing else has
     """
 
     target: str

@@ -313,7 +313,7 @@ cdef bint has_debug_frames(pid_t pid, const mi_layout *layout, const mi_heap *he
     cdef size_t i
     cdef bytes fence = b"\xfd" * 7
     frames = [b"o" + fence, b"m" + fence, b"r" + fence]
-    for i in range(4 if heap.arena_count else 0):
+    for i in range(<size_t>4 if heap.arena_count else <size_t>0):
         pool = ((heap.arenas[0].address + mask) & ~mask) + i * <uintptr_t>layout.pool_size
         try:
             content = read_memory(pool, layout.pool_size, pid)

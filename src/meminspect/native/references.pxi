@@ -265,7 +265,7 @@ cdef class _Graph:
                 or (<uintptr_t *>(names + self.layout.object_type))[0] != MI_TUPLE_TYPE):
             return None
         found = <object><PyObject *>names
-        return self.short_text(<uintptr_t><PyObject *>found[index], MI_UNICODE_TYPE) if index < len(found) else None
+        return self.short_text(<uintptr_t><PyObject *>found[index], MI_UNICODE_TYPE) if index < <uint64_t>len(found) else None
 
     cdef object frame_name(self, uintptr_t frame):
         cdef uintptr_t name
@@ -399,7 +399,7 @@ cdef class _Graph:
         mi_graph_holders(&self.graph, node, found, MOST_HOLDERS, &count)
         return {"count": count, "unexplained": self.graph.unexplained[node],
                 "rows": [(self.node_text(found[i]), self.edge(found[i], node), 1)
-                         for i in range(min(count, MOST_HOLDERS))]}
+                         for i in range(min(count, <size_t>MOST_HOLDERS))]}
 
     cdef dict holders_of_many(self, list nodes):
         """Who refers to any of them, by the holder's type: a sample of each, with how many references there are."""
@@ -429,7 +429,7 @@ cdef class _Graph:
         cdef bytearray packed = bytearray(4 * len(nodes))
         cdef uint32_t *numbers = <uint32_t *><char *>packed
         cdef size_t i
-        for i in range(len(nodes)):
+        for i in range(<size_t>len(nodes)):
             numbers[i] = nodes[i]
         check(mi_graph_without(&self.graph, numbers, len(nodes), &loss))
         try:
@@ -464,7 +464,7 @@ cdef class _Graph:
         cdef uint32_t root, number
         return [(ROOT_NAMES[root], self.graph.offsets[self.graph.objects + root + 1]
                  - self.graph.offsets[self.graph.objects + root],
-                 tree.retained[tree.number[self.graph.objects + root]] * MI_GRAPH_UNIT) for root in range(MI_ROOTS)]
+                 tree.retained[tree.number[self.graph.objects + root]] * MI_GRAPH_UNIT) for root in range(<uint32_t>MI_ROOTS)]
 
     cdef dict top(self, uint32_t wanted):
         """The objects with the largest retained sizes; the GIL is let go while the tree is made."""
@@ -478,7 +478,7 @@ cdef class _Graph:
         from _heapq import heappush, heapreplace
         references.nodes = mi_graph_nodes(&self.graph)
         references.offsets, references.edges = self.graph.offsets, self.graph.edges
-        for i in range(MI_ROOTS):
+        for i in range(<uint32_t>MI_ROOTS):
             roots[i] = self.graph.objects + i
         self.frozen = False
         with nogil:

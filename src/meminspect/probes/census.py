@@ -117,8 +117,10 @@ def build(raw: Mapping[str, Any]) -> Census:
             size,
             live.small[index],
             live.small[index] * size,
-            *(sum(item.small[index] for item in rows) for rows in (object_rows, owned_rows, kept_rows)),
-            unknown.small[index],
+            objects=sum(item.small[index] for item in object_rows),
+            buffers=sum(item.small[index] for item in owned_rows),
+            free_lists=sum(item.small[index] for item in kept_rows),
+            unknown=unknown.small[index],
         )
         for index, size in enumerate(sizes)
         if live.small[index]
@@ -133,7 +135,8 @@ def build(raw: Mapping[str, Any]) -> Census:
     parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
     small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
     large_totals = PathTotals("malloc", *(number for rows in parts for number in large(rows))) if raw["large"] else None
-    known = [item for item in (*types, *buffers) if item.requested_bytes is not None]
+    rows: list[TypeRow | BufferRow] = [*types, *buffers]
+    known = [item for item in rows if item.requested_bytes is not None]
     return Census(
         types=tuple(sorted(types, key=by_bytes, reverse=True)),
         buffers=tuple(sorted(buffers, key=by_bytes, reverse=True)),

@@ -48,8 +48,8 @@ def holders(obj: object, *, max_pause: float | None = 1.0) -> Holders:
 
     The GIL is held while the heap is read, for `max_pause` seconds at most (None: no ceiling).
 
-    Raises NativeError: "late" when that was not enough, "absent" in free-threaded builds, "layout" when the structures of
-    this interpreter could not be verified.
+    Raises NativeError: "late" when that was not enough, "absent" in free-threaded builds, "layout" when the structures
+    of this interpreter could not be verified.
     """
     address = id(obj)
     del obj  # the call itself is no holder
@@ -77,9 +77,7 @@ def retained(obj: object, *, max_pause: float | None = 1.0) -> Retained:
     if raw["loss"] is None:
         return Retained(None, None, None, None, NOT_KNOWN, raw["pause_s"])
     loss = raw["loss"]
-    return Retained(
-        node_of(raw["target"]), loss["objects"], loss["bytes"], raw["target_bytes"], None, raw["pause_s"]
-    )
+    return Retained(node_of(raw["target"]), loss["objects"], loss["bytes"], raw["target_bytes"], None, raw["pause_s"])
 
 
 def top_retained(n: int = 20, *, max_pause: float | None = 1.0) -> RetainedSizes:
@@ -117,7 +115,7 @@ def capture(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
     return _native.references_capture(addresses, **wanted)
 
 
-# ---- build ------------------------------------------------------------------------------------------------------------
+# ---- build -----------------------------------------------------------------------------------------------------------
 
 
 def text(name: bytes | str | None) -> str | None:

@@ -45,7 +45,7 @@ def model_of(kind: type[T], value: Any, where: str = "") -> T:
     """
     if not isinstance(value, Mapping):
         raise MismatchError(f"{where or kind.__name__} is not a set of figures")
-    hints = annotations_of(kind)
+    hints = annotations_of(kind)  # type: ignore[arg-type]  # a class is hashable
     given = {}
     for field in fields(kind):  # type: ignore[arg-type]
         key = "try" if field.name == "try_" else field.name

@@ -55,7 +55,8 @@ def answer(census: Census) -> str:
 
 
 def coverage(census: Census) -> str:
-    text = f"Named: {exact_percent(census.coverage.bytes)} of the bytes and {exact_percent(census.coverage.blocks)} of the blocks"
+    named = census.coverage
+    text = f"Named: {exact_percent(named.bytes)} of the bytes and {exact_percent(named.blocks)} of the blocks"
     text += f" of {census.small.allocator}"
     if census.large is None:
         return f"{text}. Large blocks: {census.large_reason}."
@@ -103,8 +104,8 @@ def size_classes(page: Page, census: Census, top: int) -> None:
     page.table(
         [Column("block", figures=True), *figures("blocks", "size", "objects", "buffers", "kept", "unknown")],
         [
-            [str(row.size), f"{row.count:,}", size(row.bytes), f"{row.objects:,}", f"{row.buffers:,}", f"{row.free_lists:,}",
-             f"{row.unknown:,}"]
+            [str(row.size), f"{row.count:,}", size(row.bytes),
+             *(f"{blocks:,}" for blocks in (row.objects, row.buffers, row.free_lists, row.unknown))]
             for row in ordered
         ],
     )  # fmt: skip
@@ -139,7 +140,8 @@ def measured(census: Census) -> str:
     how = "in a frozen copy of the process" if census.consistent else "with the program's other threads waiting"
     return (
         f"Measured {how} in {seconds(census.pause_s)} on {count(census.threads, 'thread')}, "
-        f"{seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given back since."
+        f"{seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given "
+        "back since."
     )
 
 

@@ -21,7 +21,9 @@ SECTIONS = (
 
 def render(diff: Diff, *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
     page = Page(width, color=color, unicode=unicode)
-    page.line(page.dot.join(["meminspect diff", *(os.path.basename(side.path) for side in (diff.before, diff.after))]), DIM)
+    page.line(
+        page.dot.join(["meminspect diff", *(os.path.basename(side.path) for side in (diff.before, diff.after))]), DIM
+    )
     page.line(answer(diff), ANSWER)
     if not diff.same_process:
         page.line("These are two processes: figures are compared by name, addresses are not.", WARN)
