@@ -141,7 +141,7 @@ def test_query_is_cut_at_its_limit(pair: tuple[str, str]) -> None:
     ["selec", "select * from nowhere", "select 1; select 2", "", "select * from read_csv('/etc/passwd')",
      "select * from '/etc/passwd'", "copy memory to 'out.csv'", "attach 'out.db'", "install httpfs", "load httpfs",
      "set enable_external_access = true", "set lock_configuration = false", "export database 'out'",
-     "select * from snapshots", "select * from sql", "select 1/0 + error('x\ny')", "pragma database_list; select 1"],
+     "select * from snapshots", "select * from sql", "select error('x\ny')", "pragma database_list; select 1"],
 )  # fmt: skip
 def test_sql_that_is_refused(sql: str, pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("duckdb")

@@ -256,7 +256,7 @@ def test_the_whole_is_what_is_live_in_pymalloc_and_what_is_known_beyond() -> Non
 def test_the_largest_is_found_with_its_path() -> None:
     global planted_cache
     planted_cache = {"first": [str(number) * 2 for number in range(30_000)]}
-    sizes = meminspect.top_retained(12, max_pause=None)
+    sizes = meminspect.top_retained(300, max_pause=None)  # what else this process imported may be larger
     rows = {row.node.address: row for row in sizes.rows}
     row = rows[id(planted_cache["first"])]
     assert row.under is not None

@@ -174,9 +174,11 @@ def test_environment_knows_the_declared_entry_points() -> None:
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
-        entries = {entry.name: entry for entry in distribution("meminspect").entry_points}
+        entries = distribution("meminspect").entry_points
     except PackageNotFoundError:
         pytest.skip("meminspect is not installed in this environment, only built in place")
-    assert set(entries) == {"meminspect", "tracemalloc-report"}
-    for entry in entries.values():
-        assert callable(entry.load())
+    commands = entries.select(group="console_scripts")
+    assert commands.names == {"meminspect", "tracemalloc-report"}
+    assert all(callable(command.load()) for command in commands)
+    (plugin,) = entries.select(group="pytest11")
+    assert plugin.load().NAME == "no_leaks"
