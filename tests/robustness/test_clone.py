@@ -196,7 +196,8 @@ def test_memory_that_is_kept_from_children_fails_a_view_and_is_told() -> None:
         del anchor
     assert (plain["end"], plain["answer"]) == ("done", size * ord("x"))
     assert (kept["end"], kept["reason"], kept["answer"]) == ("done", "the memory is not mapped", 0)
-    assert kept["missing_bytes"] - plain["missing_bytes"] == size
+    # What else of this process went away between the reading of its map and the copy is missing there too.
+    assert size <= kept["missing_bytes"] < plain["missing_bytes"] + size + (1 << 20)
     assert crash["end"] == "crashed"
 
 
