@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 export MPLBACKEND = agg
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
-native := setup.py $(wildcard csrc/*.[ch] csrc/layout/*.py csrc/layout/*.inc src/meminspect/*.pyx src/meminspect/native/*.pxi)
+native := setup.py $(wildcard csrc/*/*.[ch] csrc/layout/*.py csrc/layout/*.inc src/meminspect/*.pyx src/meminspect/native/*.pxi)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

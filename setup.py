@@ -24,7 +24,8 @@ SOABI = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
 CSRC = Path("csrc")
 BUILD = Path("build", SOABI)
 LAYOUT = BUILD / "layout"
-PRELOAD = CSRC / "preload.c"
+ROOMS = sorted(path for path in CSRC.iterdir() if path.is_dir())  # a header is named alone: no two share a name
+PRELOAD = CSRC / "launch" / "preload.c"
 FLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden"]
 if os.environ.get("MEMINSPECT_WERROR") == "1":
     FLAGS.append("-Werror")
@@ -101,7 +102,7 @@ class BuildExt(build_ext):
             *FLAGS,
             "-shared",
             "-fPIC",
-            f"-I{CSRC}",
+            *(f"-I{room}" for room in ROOMS),
             str(PRELOAD),
             "-o",
             str(made),
@@ -113,11 +114,11 @@ class BuildExt(build_ext):
         os.replace(f"{target}.{SOABI}", target)
 
 
-inputs = [*CSRC.glob("*.h"), *CSRC.glob("layout/*.*"), *Path("src/meminspect/native").glob("*.pxi"), Path("setup.py")]
+inputs = [*CSRC.glob("*/*.h"), *CSRC.glob("layout/*.*"), *Path("src/meminspect/native").glob("*.pxi"), Path("setup.py")]
 native = Extension(
     "meminspect._native",
-    sources=["src/meminspect/_native.pyx", *sorted(str(path) for path in CSRC.glob("*.c") if path != PRELOAD)],
-    include_dirs=[str(CSRC), str(LAYOUT)],
+    sources=["src/meminspect/_native.pyx", *sorted(str(path) for path in CSRC.glob("*/*.c") if path != PRELOAD)],
+    include_dirs=[*map(str, ROOMS), str(LAYOUT)],
     extra_compile_args=FLAGS,
     depends=[str(path) for path in inputs],
     libraries=["dl", "pthread"] if ON_LINUX else [],

@@ -1,4 +1,4 @@
-"""csrc/relocations.c against objects linked in every way: calls are seen while redirected, and none before or after."""
+"""csrc/os/relocations.c against objects linked in every way: calls are seen while redirected, and none before or after."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PERMISSION = "2"  # MI_E_PERMISSION of csrc/error.h
+PERMISSION = "2"  # MI_E_PERMISSION of csrc/base/error.h
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 pytestmark = [
     pytest.mark.required,
@@ -34,11 +34,11 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each kind as an executable."""
     folder = tmp_path_factory.mktemp("relocations")
     csrc, native = ROOT / "csrc", ROOT / "tests" / "native"
-    core = [csrc / "relocations.c", csrc / "os_linux.c", csrc / "error.c", native / "relocations_main.c"]
+    core = [csrc / "os" / "relocations.c", csrc / "os" / "os_linux.c", csrc / "base" / "error.c", native / "relocations_main.c"]
     caller = native / "relocations_caller.c"
     made = {}
     for kind, (code, link) in KINDS.items():
-        base = [str(COMPILER), "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{csrc}"]
+        base = [str(COMPILER), "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *(f"-I{room}" for room in csrc.iterdir())]
         program = folder / kind
         sources = [*map(str, core)]
         if kind.startswith("library"):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..models.gil_trace import Collection, Convoy, Distribution, LongHold, MatrixCell
 
-EVENT = struct.Struct("=QQIIIHH")  # mi_gil_event of csrc/gil_ring.h
+EVENT = struct.Struct("=QQIIIHH")  # mi_gil_event of csrc/gil/gil_ring.h
 HELD, WAIT, TIMEOUT, ACQUIRED, RELEASED, ABANDONED, COLLECTION_BEGIN, COLLECTION_END = range(1, 9)
 LONGEST = 20
 CONVOY_WAITS = 10  # fewer are no pattern

@@ -16,7 +16,7 @@ from meminspect import _native
 from meminspect.probes import report
 from meminspect.views import report_json
 
-# written for each report by csrc/partial_report.c
+# written for each report by csrc/signal/partial_report.c
 _CHANGING = ("pid", "taken_s", "threads", "open_files")
 _PASSING = ("user_s", "system_s")  # as of a moment, and left out of it
 _WAITING = {"error": "waiting", "reason": "waiting for the GIL"}

@@ -1,6 +1,6 @@
 """The file in memory that the launcher shares with the program: the program appends records, the launcher reads them.
 
-It needs nobody to drain it, outlives a program that is killed, and has no name. The format is csrc/record.h.
+It needs nobody to drain it, outlives a program that is killed, and has no name. The format is csrc/launch/record.h.
 """
 
 from __future__ import annotations

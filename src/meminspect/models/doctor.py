@@ -12,7 +12,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, repr=False)
 class LayoutTrial(Model):
-    """One layout of CPython's structures, held against the running interpreter (csrc/layout.h).
+    """One layout of CPython's structures, held against the running interpreter (csrc/layout/layout.h).
 
     version  -- of the CPython whose headers it was taken from
     native   -- the one that this was compiled for, not one of the tables shipped

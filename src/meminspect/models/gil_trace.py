@@ -176,7 +176,7 @@ class InterpreterTrace(Model):
 
 @dataclass(frozen=True, repr=False)
 class GilTrace(Model):
-    """`gil.trace()`: every event of every GIL of a process (csrc/gil_trace.h).
+    """`gil.trace()`: every event of every GIL of a process (csrc/gil/gil_trace.h).
 
     hand_offs       -- from one OS thread to another: what a user means by a switch
     tstate_switches -- changes of thread state: what CPython's switch_number counts. Short-lived threads share recycled

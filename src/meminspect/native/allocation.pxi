@@ -1,4 +1,4 @@
-# Which path an allocation takes, and where an object lies: csrc/alloc_probe.h.
+# Which path an allocation takes, and where an object lies: csrc/allocators/alloc_probe.h.
 
 cdef extern from "alloc_probe.h":
     enum: MI_DEBUG_BEFORE

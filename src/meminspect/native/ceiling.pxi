@@ -1,4 +1,4 @@
-# How long a capture may keep the program waiting: csrc/ceiling.h.
+# How long a capture may keep the program waiting: csrc/os/ceiling.h.
 
 cdef extern from "ceiling.h":
     ctypedef struct mi_hold:

@@ -1,4 +1,4 @@
-# What is in every block: csrc/census.h. The raw format is documented in probes/census.py.
+# What is in every block: csrc/census/census.h. The raw format is documented in probes/census.py.
 
 cdef extern from "types.h":
     ctypedef struct mi_type:
@@ -213,7 +213,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False):
 
 
 def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
-    """census_capture() with guesses as a record of the launcher's file; what csrc/preload.c calls."""
+    """census_capture() with guesses as a record of the launcher's file; what csrc/launch/preload.c calls."""
     record_write(fd, kind, {"census": census_capture(max_pause, 0, True),
                             "own_blocks": None if own_blocks < 0 else own_blocks})
 

@@ -1,4 +1,4 @@
-# A frozen copy of this process: csrc/clone.h, and how much room its copies of pages have.
+# A frozen copy of this process: csrc/interpreter/clone.h, and how much room its copies of pages have.
 
 cdef extern from "clone.h":
     ctypedef mi_error (*mi_clone_work)(const mi_target *target, void *context) noexcept nogil

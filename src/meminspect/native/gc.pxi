@@ -1,4 +1,4 @@
-# The collector: csrc/gc.h.
+# The collector: csrc/interpreter/gc.h.
 
 cdef extern from "layout.h":
     ctypedef struct mi_gc_layout "mi_layout":

@@ -1,4 +1,4 @@
-# The GIL's counters, and waiting for it: csrc/gil.h.
+# The GIL's counters, and waiting for it: csrc/gil/gil.h.
 
 cdef extern from "gil.h":
     enum: MI_GIL_SHARERS

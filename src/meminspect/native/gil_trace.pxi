@@ -1,4 +1,4 @@
-# Every event of every GIL: csrc/gil_trace.h, csrc/gil_export.h.
+# Every event of every GIL: csrc/gil/gil_trace.h, csrc/gil/gil_export.h.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
@@ -306,7 +306,7 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
 
 
 def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
-    """What csrc/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
+    """What csrc/launch/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
 
     The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES": the file in memory for the events, and
     how much of it they may take. The final record is as gil_trace_stop() returns it, without events where the launcher

@@ -1,4 +1,4 @@
-# The header of one object: csrc/object_header.h.
+# The header of one object: csrc/interpreter/object_header.h.
 
 cdef extern from *:
     """

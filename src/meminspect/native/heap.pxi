@@ -1,4 +1,4 @@
-# The small-object heap: csrc/heap_walk.h, csrc/malloc_stats.h. The raw format is documented in probes/heap.py.
+# The small-object heap: csrc/allocators/heap_walk.h, csrc/allocators/malloc_stats.h. The raw format is documented in probes/heap.py.
 
 cdef extern from "os.h":
     ctypedef struct mi_mapping:

@@ -1,4 +1,4 @@
-# Which layout is true of this interpreter: csrc/layout.h.
+# Which layout is true of this interpreter: csrc/layout/layout.h.
 
 from cpython.object cimport PyObject
 

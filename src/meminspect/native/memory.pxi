@@ -1,4 +1,4 @@
-# Where the resident memory is: csrc/resident.h.
+# Where the resident memory is: csrc/memory/resident.h.
 
 cdef extern from "resident.h":
     enum: MI_LEAF_DEPTH

@@ -1,4 +1,4 @@
-# The heaps of free-threaded builds: csrc/mimalloc.h. Builds with a GIL have no such heaps per thread.
+# The heaps of free-threaded builds: csrc/allocators/mimalloc.h. Builds with a GIL have no such heaps per thread.
 
 cdef extern from "stop_the_world.h":
     ctypedef struct mi_pause:
@@ -110,7 +110,7 @@ def mimalloc_capture(double max_pause=1.0):
     {"kind": "mimalloc", "interpreter": id, "reason": text or None, "timed_out": bool, "inconsistent": pages,
     "miscounted": heaps, "lost_delayed": blocks, "delayed": (count, bytes) of frees that ended threads left,
     "wait_s", "pause_s": until all threads stood still, and the whole, "segments", "pages", "owners": the tables of
-    csrc/mimalloc.h (formats in probes/heap_mimalloc.py), "others": [(interpreter, address, bytes), ...],
+    csrc/allocators/mimalloc.h (formats in probes/heap_mimalloc.py), "others": [(interpreter, address, bytes), ...],
     "slice_bytes", "cookie"}. Without a walk the tables are empty and `reason` says why.
     """
     cdef const mi_layout *layout = the_layout()

@@ -1,4 +1,4 @@
-# Facts about a process: csrc/process.h.
+# Facts about a process: csrc/os/process.h.
 
 cdef extern from "os.h":
     ssize_t mi_os_slurp(const char *path, char *to, size_t size, mi_error *error)

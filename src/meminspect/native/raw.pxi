@@ -1,4 +1,4 @@
-# All captures of a report, and the records of a program that the launcher started (csrc/record.h).
+# All captures of a report, and the records of a program that the launcher started (csrc/launch/record.h).
 
 from libc.errno cimport errno
 from libc.stdint cimport uint16_t
@@ -116,7 +116,7 @@ cdef record_write(int fd, uint32_t kind, object value):
 def raw_record(
     int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False, bint stored=False
 ):
-    """raw_take() as a record of the launcher's file; what csrc/preload.c calls."""
+    """raw_take() as a record of the launcher's file; what csrc/launch/preload.c calls."""
     raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, bool(drawn), bool(stored))
     process = raw["process"]
     if process.get("open_files") is not None:

@@ -1,4 +1,4 @@
-# Owners and references: csrc/graph.h. The raw format is documented in probes/references.py.
+# Owners and references: csrc/graph/graph.h. The raw format is documented in probes/references.py.
 
 from libc.string cimport memset
 

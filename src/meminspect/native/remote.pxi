@@ -1,4 +1,4 @@
-# What another process is, before its captures are taken: csrc/runtime.h.
+# What another process is, before its captures are taken: csrc/interpreter/runtime.h.
 
 cdef extern from "runtime.h":
     uintptr_t mi_runtime_own_address() nogil

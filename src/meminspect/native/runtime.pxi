@@ -1,4 +1,4 @@
-# Targets and the runtime's lists for the other files: csrc/target.h, csrc/runtime.h.
+# Targets and the runtime's lists for the other files: csrc/os/target.h, csrc/interpreter/runtime.h.
 
 cdef extern from "target.h":
     ctypedef enum mi_target_kind:

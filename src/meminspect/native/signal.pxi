@@ -1,4 +1,4 @@
-# Reports by signal: csrc/signal_report.h. The second thread enters Python here.
+# Reports by signal: csrc/signal/signal_report.h. The second thread enters Python here.
 
 cdef extern from "signal_report.h":
     ctypedef enum mi_signal_claim:

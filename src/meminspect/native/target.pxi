@@ -1,4 +1,4 @@
-# Reading memory: csrc/os.h.
+# Reading memory: csrc/os/os.h.
 
 cdef extern from "os.h":
     ctypedef int pid_t

@@ -42,7 +42,7 @@ by_bytes = attrgetter("bytes")
 
 
 class Row(NamedTuple):
-    """csrc/census.h: mi_census_row."""
+    """csrc/census/census.h: mi_census_row."""
 
     small: tuple[int, ...]
     large_count: int

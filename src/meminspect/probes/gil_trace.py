@@ -1,7 +1,7 @@
 """Tracing the GIL: every request, wait, timeout, acquisition and release of every thread, exactly.
 
 Structure: take_gil() and drop_gil() of Python/ceval_gil.c, seen through libpython's calls of pthread functions; see
-csrc/gil_trace.h for what is noted where, and for the definition of a forced release.
+csrc/gil/gil_trace.h for what is noted where, and for the definition of a forced release.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ The raw format, what `_native.heap_capture()` returns. `kind` says what is in it
     allocator, hook   -- the name of what serves PyObject_Malloc; what stands before it ("tracemalloc", a file), or None
     padding_bytes     -- what debug hooks add to each block
     arena_size, pool_size, pool_header_size, alignment, size_class_count -- bytes, bytes, bytes, bytes, a count
-    arenas            -- packed ARENA records (csrc/obmalloc.h: mi_arena)
+    arenas            -- packed ARENA records (csrc/allocators/obmalloc.h: mi_arena)
     pools             -- packed POOL records (mi_pool), in the order of the arenas, or None
     blocks            -- bitmap of live blocks: arena_size / 128 bytes an arena, one bit for each 16 bytes from its
                          address on, least significant first, set where a block in use begins; of the first arenas
@@ -45,7 +45,7 @@ SOURCE = "_PyObject_DebugMallocStats"
 
 
 class ArenaRow(NamedTuple):
-    """csrc/obmalloc.h: mi_arena."""
+    """csrc/allocators/obmalloc.h: mi_arena."""
 
     address: int
     used_bytes: int
@@ -60,7 +60,7 @@ class ArenaRow(NamedTuple):
 
 
 class PoolRow(NamedTuple):
-    """csrc/obmalloc.h: mi_pool."""
+    """csrc/allocators/obmalloc.h: mi_pool."""
 
     address: int
     arena: int

@@ -1,4 +1,4 @@
-"""The heap map of a free-threaded build, from the tables of its mimalloc heaps (csrc/mimalloc.h).
+"""The heap map of a free-threaded build, from the tables of its mimalloc heaps (csrc/allocators/mimalloc.h).
 
 A segment is shown as an arena and a page as a pool, but pages differ in size (from one slice of 64 KiB to all of a
 segment), and a span of free slices is one free pool.

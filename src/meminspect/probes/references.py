@@ -3,7 +3,7 @@
 The raw format, what `_native.references_capture()` returns. A NODE is (address or None, module of the type, name of the
 type or of the root, own bytes), a REFERENCE (role, name, function of the frame) or None:
 
-    objects, references, guesses, dropped, looked_like_objects -- of the graph, csrc/graph.h
+    objects, references, guesses, dropped, looked_like_objects -- of the graph, csrc/graph/graph.h
     small_bytes, unknown_bytes, graph_bytes, pause_s, seconds
     held_by_c  -- [(module, type, count), ...]
     targets    -- how many objects it is about; target: NODE of the first; target_bytes: their own

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import SnapshotError
 
-FINAL = 5  # csrc/record.h: MI_RECORD_FINAL
+FINAL = 5  # csrc/launch/record.h: MI_RECORD_FINAL
 
 
 def snapshot(path: str | os.PathLike[str], *, force: bool = False, max_pause: float | None = 1.0) -> None:

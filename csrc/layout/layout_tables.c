@@ -2,6 +2,6 @@
 #include "layout.h"
 
 const mi_layout mi_layout_tables[] = {
-#include "layout/tables.inc"
+#include "tables.inc"
 };
 const int mi_layout_table_count = (int)(sizeof mi_layout_tables / sizeof *mi_layout_tables);

@@ -16,7 +16,7 @@
 
 /* Zeroed pages from the kernel, NULL when there are none; the size is rounded up to pages. */
 void *mi_os_alloc(size_t size);
-/* The same, shared with the processes that are made of this one afterwards (csrc/clone.h); mi_os_free gives it back. */
+/* The same, shared with the processes that are made of this one afterwards (csrc/interpreter/clone.h); mi_os_free gives it back. */
 void *mi_os_alloc_shared(size_t size);
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size);
 void mi_os_free(void *block, size_t size);
