@@ -1,0 +1,220 @@
+/* gil_events.c - see gil_trace.h: the functions that libpython calls in place of pthread's, and the events they make. */
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "gil_session.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- threads ---------------------------------------------------------------------------------------------------------------- */
+
+static uintptr_t self_word(uint64_t generation, uint32_t row) {
+    return (uintptr_t)(generation << MI_GIL_ROW_BITS | row);
+}
+
+uint32_t mi_gil_own_row(void) {
+    uint64_t generation = atomic_load_explicit(&mi_gil_tracing.generation, memory_order_relaxed);
+    uintptr_t known = (uintptr_t)pthread_getspecific(mi_gil_tracing.self_key);
+    if (known >> MI_GIL_ROW_BITS == generation) return (uint32_t)(known & ((1u << MI_GIL_ROW_BITS) - 1));
+    mi_gil_region *region = mi_gil_tracing.region;
+    uint32_t row = atomic_fetch_add(&region->threads, 1);
+    if (row >= MI_GIL_THREADS_MOST) {
+        atomic_store(&region->threads, MI_GIL_THREADS_MOST);
+        atomic_fetch_add(&region->threads_left_out, 1);
+        row = 0;
+    }
+    if (row) mi_gil_tracing.notes[row] = (mi_own_notes){.tid = (int32_t)syscall(SYS_gettid)};
+    pthread_setspecific(mi_gil_tracing.self_key, (void *)self_word(generation, row));
+    return row;
+}
+
+int32_t mi_gil_tid_of(uint32_t row) { return row ? mi_gil_tracing.notes[row].tid : (int32_t)syscall(SYS_gettid); }
+
+/* ---- events ------------------------------------------------------------------------------------------------------------------ */
+
+void mi_gil_put_of(mi_traced_gil *gil, mi_gil_event_kind kind, uint32_t thread, uint64_t time, uint64_t detail,
+                   uint32_t other) {
+    mi_gil_thread_row *row = &mi_gil_threads(mi_gil_tracing.region)[thread];
+    if (thread) {
+        if (!atomic_load_explicit(&row->first, memory_order_relaxed)) {
+            row->ident = (uint64_t)pthread_self();
+            atomic_store_explicit(&row->first, time, memory_order_relaxed);
+            atomic_store_explicit(&row->native_id, mi_gil_tracing.notes[thread].tid, memory_order_release);
+        }
+        atomic_store_explicit(&row->last, time, memory_order_relaxed);
+    }
+    mi_gil_put(mi_gil_tracing.region, (mi_gil_event){.time = time,
+                                                     .detail = detail,
+                                                     .thread = thread,
+                                                     .other = other,
+                                                     .gil = gil->index,
+                                                     .kind = (uint16_t)kind});
+}
+
+static void hold_ends(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    mi_gil_add(&mi_gil_threads(mi_gil_tracing.region)[thread].held, time - gil->hold_begin);
+    gil->held = 0;
+    atomic_store_explicit(&gil->holder, 0, memory_order_relaxed);
+    atomic_store_explicit(&gil->counts->holder, 0, memory_order_relaxed);
+    atomic_store_explicit(&gil->counts->held_since, 0, memory_order_relaxed);
+}
+
+void mi_gil_hold_begins(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    gil->held = 1;
+    gil->hold_begin = time;
+    gil->asked = 0;
+    gil->asker = 0;
+    atomic_store_explicit(&gil->holder, thread, memory_order_relaxed);
+    atomic_store_explicit(&gil->counts->holder, thread, memory_order_relaxed);
+    atomic_store_explicit(&gil->counts->held_since, time, memory_order_relaxed);
+}
+
+/* The first event of a GIL that was in use before: the counting begins behind it. */
+void mi_gil_become_known(mi_traced_gil *gil) {
+    gil->last_holder = mi_gil_last_holder(gil->address);
+    atomic_store(&gil->counts->switch_number_begin, mi_gil_switch_number(gil->address));
+    atomic_store(&gil->counts->switch_number_end, mi_gil_switch_number(gil->address));
+    gil->known = 1;
+}
+
+static void acquired(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    mi_gil_thread_row *row = &mi_gil_threads(mi_gil_tracing.region)[thread];
+    uint64_t request = thread ? mi_gil_tracing.notes[thread].request : time;
+    uintptr_t last_holder = mi_gil_last_holder(gil->address);
+    int32_t tid = mi_gil_tid_of(thread);
+    if (last_holder != gil->last_holder) {
+        mi_gil_add(&gil->counts->tstate_switches, 1);
+        gil->last_holder = last_holder;
+    }
+    if (gil->foreign) /* it may be gone when the trace is stopped, and this changes nowhere else */
+        atomic_store_explicit(&gil->counts->switch_number_end, mi_gil_switch_number(gil->address),
+                              memory_order_relaxed);
+    if (gil->last_tid && tid != gil->last_tid) {
+        mi_gil_add(&gil->counts->hand_offs, 1);
+        mi_gil_add(&gil->counts->forced_hand_offs, (uint64_t)gil->last_forced);
+    }
+    mi_gil_add(&gil->counts->acquisitions, 1);
+    mi_gil_add(&row->acquisitions, 1);
+    mi_gil_add(&row->waited, time - (request ? request : mi_gil_tracing.region->begin.ticks));
+    gil->last_tid = tid;
+    mi_gil_hold_begins(gil, thread, time);
+    mi_gil_put_of(gil, MI_GIL_ACQUIRED, thread, time, request, 0);
+    if (thread) {
+        mi_gil_tracing.notes[thread].request = 0;
+        mi_gil_tracing.notes[thread].waiting = 0;
+    }
+}
+
+static void released(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    gil->last_forced = gil->asked;
+    gil->last_tid = mi_gil_tid_of(thread);
+    gil->last_holder = mi_gil_last_holder(gil->address); /* drop_gil() may have rewritten it: PyThreadState_Swap */
+    mi_gil_add(&gil->counts->releases, 1);
+    mi_gil_add(&gil->counts->forced_releases, (uint64_t)gil->asked);
+    hold_ends(gil, thread, time);
+    mi_gil_put_of(gil, MI_GIL_RELEASED, thread, time, (uint64_t)gil->asked, gil->asker);
+}
+
+/* ---- in the place of pthread's functions ------------------------------------------------------------------------------------- */
+
+mi_traced_gil *mi_gil_traced(pthread_mutex_t *mutex) {
+    uint32_t count = atomic_load_explicit(&mi_gil_tracing.count, memory_order_acquire);
+    for (uint32_t at = 0; at < count; at++)
+        if (mi_gil_is_open(&mi_gil_tracing.gils[at], mutex)) return &mi_gil_tracing.gils[at];
+    return NULL;
+}
+
+/* With the mutex held: whether its GIL is still traced, and then the region stays until mi_gil_leave(). The main GIL is closed
+ * with its mutex held; for the others this is Dekker's entry with close_gil(). */
+int mi_gil_enter(mi_traced_gil *gil, pthread_mutex_t *mutex) {
+    if (!gil->foreign) return mi_gil_is_open(gil, mutex);
+    atomic_store(&gil->busy, 1);
+    if (atomic_load(&gil->mutex) != mutex) {
+        atomic_store_explicit(&gil->busy, 0, memory_order_release);
+        return 0;
+    }
+    return 1;
+}
+
+void mi_gil_leave(mi_traced_gil *gil) {
+    if (gil->foreign) atomic_store_explicit(&gil->busy, 0, memory_order_release);
+}
+
+/* The beginning of take_gil (a request) or of drop_gil (this thread holds the GIL). Only with the mutex held is it known
+ * that the trace goes on: nothing is written before. */
+int mi_gil_lock_in_place(pthread_mutex_t *mutex) {
+    mi_traced_gil *gil = mi_gil_traced(mutex);
+    if (!gil) return mi_gil_tracing.original.lock(mutex);
+    uintptr_t known = (uintptr_t)pthread_getspecific(mi_gil_tracing.self_key);
+    uint32_t holder = atomic_load_explicit(&gil->holder, memory_order_relaxed);
+    if (holder && known == self_word(atomic_load_explicit(&mi_gil_tracing.generation, memory_order_relaxed), holder))
+        return mi_gil_tracing.original.lock(mutex); /* to drop it */
+    uint64_t request = mi_gil_now();
+    int error = mi_gil_tracing.original.lock(mutex);
+    if (error || !mi_gil_enter(gil, mutex)) return error;
+    uint32_t row = mi_gil_own_row();
+    if (row) mi_gil_tracing.notes[row].request = request;
+    if (row) mi_gil_tracing.notes[row].waiting = 0;
+    mi_gil_leave(gil);
+    return error;
+}
+
+static void before_unlock(mi_traced_gil *gil) {
+    uint64_t time = mi_gil_now();
+    uint32_t row = mi_gil_own_row();
+    int locked = mi_gil_locked(gil->address);
+    if (!gil->known) {
+        mi_gil_become_known(gil);
+        gil->held = !locked;
+        gil->hold_begin = time; /* how long it had been held is not known */
+    }
+    if (!locked) {
+        if (gil->held) released(gil, row, time);
+    } else if (!gil->held) {
+        acquired(gil, row, time);
+    } else { /* nobody has let it go, so this thread gives up waiting: the interpreter ends */
+        mi_gil_add(&gil->counts->abandoned, 1);
+        mi_gil_put_of(gil, MI_GIL_ABANDONED, row, time, row ? mi_gil_tracing.notes[row].request : 0, 0);
+    }
+}
+
+int mi_gil_unlock_in_place(pthread_mutex_t *mutex) {
+    mi_traced_gil *gil = mi_gil_traced(mutex);
+    if (gil && mi_gil_enter(gil, mutex)) {
+        before_unlock(gil);
+        mi_gil_leave(gil);
+    }
+    return mi_gil_tracing.original.unlock(mutex);
+}
+
+int mi_gil_timedwait_in_place(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
+    mi_traced_gil *gil = mi_gil_traced(mutex);
+    if (!gil || cond != mi_gil_cond(gil->address)) return mi_gil_tracing.original.timedwait(cond, mutex, until);
+    uintptr_t address = gil->address;
+    uint64_t switch_number = mi_gil_switch_number(address);
+    if (mi_gil_enter(gil, mutex)) {
+        uint32_t row = mi_gil_own_row();
+        if (row && !mi_gil_tracing.notes[row].waiting) {
+            mi_gil_tracing.notes[row].waiting = 1;
+            mi_gil_put_of(gil, MI_GIL_WAIT, row, mi_gil_now(), mi_gil_tracing.notes[row].request, 0);
+        }
+        mi_gil_leave(gil);
+    }
+    int error = mi_gil_tracing.original.timedwait(cond, mutex, until);
+    gil = mi_gil_traced(mutex); /* of another trace, or of none, by now */
+    /* as take_gil() itself decides on a drop request, next and under the same mutex */
+    int asks = error == ETIMEDOUT && gil && mi_gil_locked(address) && mi_gil_switch_number(address) == switch_number;
+    if (asks && mi_gil_enter(gil, mutex)) {
+        uint32_t row = mi_gil_own_row();
+        mi_gil_add(&gil->counts->timeouts, 1);
+        if (!gil->asked) gil->asker = row;
+        gil->asked = 1;
+        mi_gil_put_of(gil, MI_GIL_TIMEOUT, row, mi_gil_now(), 0, 0);
+        mi_gil_leave(gil);
+    }
+    return error;
+}
+#endif
