@@ -73,8 +73,10 @@ HEADERS = """\
 #endif
 #if PY_VERSION_HEX >= 0x030D0000
 #define MI_FRAME_CODE f_executable
+#define MI_FRAME_INSTRUCTION instr_ptr
 #else
 #define MI_FRAME_CODE f_code
+#define MI_FRAME_INSTRUCTION prev_instr
 #endif
 #if PY_VERSION_HEX >= 0x030C0000
 #define MI_FRAME_FUNCTION f_funcobj
