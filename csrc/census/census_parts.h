@@ -1,13 +1,16 @@
 /* census_parts.h - what the parts of a census share: where blocks begin, what is claimed, what was counted.
  *
- * census.c walks the pools, census_roots.c claims what belongs to the interpreter, census_large.c does for malloc's chunks
- * what census.c does for blocks, census_guess.c says what points to the unknown ones. */
+ * census.c walks the pools, census_blocks.c leads from addresses to blocks, census_claims.c takes what objects own,
+ * census_roots.c what belongs to the interpreter, census_false.c tells what only looked like an object, census_tables.c
+ * opens and adds up the tables, census_guess.c says what points to the unknown blocks. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "census.h"
+#include "object_proof.h"
 #include "object_size.h"
 
 enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16 };
@@ -21,7 +24,7 @@ typedef struct mi_arena_span {
 typedef struct mi_lookalike {
     uintptr_t block, claimer; /* claimer: the block of the object that claimed it, 0: it is no block of the heap */
     uint32_t type;
-    uint32_t verdict; /* see census.c, judge */
+    uint32_t verdict; /* see census_false.c, judge */
 } mi_lookalike;
 
 typedef struct mi_census_shared {
@@ -52,8 +55,7 @@ typedef struct mi_claims { /* of one thread */
     mi_census_row buffers[MI_OWNERS], live;
     uint64_t outside, misplaced, free, small, again, looked_like_objects;
     uintptr_t claimer;
-    uintptr_t last_word[3];
-    int last_type[3];
+    mi_proof_cache last;
     struct {
         uintptr_t address, claimer;
         size_t size;
@@ -71,21 +73,69 @@ typedef struct mi_census_block {
     uint32_t size, size_class;
 } mi_census_block;
 
+/* A number of a pool's header. */
+static inline uint32_t mi_census_number(uintptr_t pool, int32_t offset) {
+    uint32_t number;
+    memcpy(&number, (const void *)(pool + (uintptr_t)offset), sizeof number);
+    return number;
+}
+
+/* The type of the object in a block of `size` bytes whose first bytes are at `at`, or -1; `before`: its place in the block. */
+static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, uint32_t size, uint32_t *before) {
+    const mi_census_shared *all = mine->all;
+    return mi_object_in_block(all->layout, all->types, &mine->last, at, size, all->padding, before);
+}
+/* ---- census_blocks.c ------------------------------------------------------------------------------------------------ */
+
+/* Finds where the pools of each arena are, all proven mapped. */
+mi_error mi_census_find_arenas(mi_census_shared *all);
 /* The span whose pools hold `address`, or -1. */
 long mi_census_span(const mi_census_shared *all, uintptr_t address);
 /* Whether a block in use may begin at `address`; its place on the pool's free list is not looked at. */
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block);
 int mi_census_is_free(const mi_census_shared *all, uintptr_t block);
+/* Sets a bit for each block of the pool that is on its free list. */
+enum { MI_POOL_MASK_WORDS = 64 }; /* a pool of 64 KiB at most, in units of the alignment */
+void mi_census_free_mask(const mi_census_shared *all, const mi_pool *pool, uint64_t *mask);
+
+/* ---- census_claims.c ------------------------------------------------------------------------------------------------ */
+
+/* Makes the functions that the rules of owners.h call. */
+void mi_census_owners_open(mi_claims *mine);
 int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t block);
-/* The type of the object in a block of `size` bytes whose first bytes are at `at`, or -1; `before`: its place in the block. */
-int mi_census_classify(mi_claims *mine, const unsigned char *at, uint32_t size, uint32_t *before);
+/* Whether the block looks like an object and is known to be none. */
+int mi_census_is_excluded(const mi_census_shared *all, uintptr_t block);
+/* Adds an object to its type and size class; sign -1 takes it back. */
+void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t before, uint32_t size, uint32_t class,
+                            int sign);
 /* Claims at once. `address` is what the owner's pointer says, `size` what it asked for (0: not known). */
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size);
 /* A word whose meaning is not known: never takes what types as an object. True when it was claimed now. */
 int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner);
-/* Sets a bit for each block of the pool that is on its free list. */
-enum { MI_POOL_MASK_WORDS = 64 }; /* a pool of 64 KiB at most, in units of the alignment */
-void mi_census_free_mask(const mi_census_shared *all, const mi_pool *pool, uint64_t *mask);
+/* Claims what waits for its memory to be fetched. */
+void mi_census_claim_waiting(mi_claims *mine);
+/* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */
+void mi_census_claim_types(mi_claims *mine);
+
+/* ---- census_false.c ------------------------------------------------------------------------------------------------- */
+
+/* Sorts the lookalikes, and writes the blocks of those that are no objects, ascending. How many there are; 0 when none of
+ * them can have claimed anything itself. */
+size_t mi_census_exclude(const mi_census_shared *all, mi_lookalike *items, size_t count, uintptr_t *excluded);
+
+/* ---- census_tables.c ------------------------------------------------------------------------------------------------ */
+
+mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *request, mi_census *census);
+void mi_census_shared_close(mi_census_shared *all, const mi_census *census);
+mi_claims *mi_census_claims_open(mi_census_shared *all);
+void mi_census_claims_close(mi_claims *mine);
+size_t mi_census_claims_size(const mi_census_shared *all);
+/* Adds what one thread counted. */
+void mi_census_gather(mi_census *census, const mi_claims *mine);
+/* Makes `unknown` what is live and neither an object nor claimed. */
+void mi_census_rest(mi_census *census);
+
+/* ---- the other parts ------------------------------------------------------------------------------------------------ */
 
 void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count);
 

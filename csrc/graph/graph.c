@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "blocks.h"
+#include "object_proof.h"
 #include "owners.h"
 
 enum { WORD = sizeof(uintptr_t), LOOK = 4096 /* objects between two looks at the clock */ };
@@ -26,6 +27,7 @@ typedef struct builder {
     uint32_t node, own_arena;   /* that is being looked at */
     uint64_t size, small_known; /* bytes of the object; of all blocks that have an object */
     size_t edge_count;
+    mi_proof_cache last;
     const mi_mapping *mapping; /* the last that was asked for being a file's, and the answer */
     int mapping_of_file;
     mi_error error;
@@ -51,50 +53,25 @@ static void *grow(builder *build, void *items, size_t count, size_t *room, size_
 
 /* ---- what is an object ---------------------------------------------------------------------------------------------- */
 
-/* The count of a living object, 0 where there is none. From 3.14 on flags lie behind its 32 bits, and an object that is kept
- * for later has the address of the next one in their place (pycore_freelist.h): the upper half of it is no count's. */
 static int64_t count_of(const builder *build, uintptr_t object) {
-    const mi_layout *layout = build->layout;
-    int64_t count = (int64_t)word_at(object, layout->object_refcount);
-    uint16_t overflow = 0;
-    if (layout->object_overflow != MI_ABSENT)
-        memcpy(&overflow, (const void *)(object + (uintptr_t)layout->object_overflow), sizeof overflow);
-    if (overflow) return 0;
-    return layout->object_refcount_size == 4 ? (int64_t)(uint32_t)count : count;
+    return mi_object_count(build->layout, (const unsigned char *)object);
 }
 
-/* The type of an object that begins `before` bytes into a block with `room` bytes (census.c, type_at). */
-static int type_in_block(const builder *build, uintptr_t block, uint32_t room, uint32_t before) {
-    uintptr_t object = block + before;
-    if (room < before + (uint32_t)build->layout->object_size) return -1;
-    int type = mi_types_find(build->source->types, word_at(object, build->layout->object_type));
-    if (type < 0) return -1;
-    const mi_type *known = &build->source->types->items[type];
-    int64_t count = count_of(build, object);
-    return known->preheader == before && known->basicsize <= room - before && count > 0 && count <= UINT32_MAX ? type
-                                                                                                               : -1;
-}
-
-static int object_in_block(const builder *build, uintptr_t block, uint32_t size, uintptr_t *object) {
-    uint32_t padding = build->source->padding;
-    if (padding && size < padding * 3 / 2 + (uint32_t)build->layout->object_size) return -1;
-    for (uint32_t before = 0; before <= 32; before += 16) {
-        int type = type_in_block(build, block + padding, size - padding * 3 / 2, before);
-        if (type < 0) continue;
-        *object = block + padding + before;
-        return type;
-    }
-    return -1;
+static int object_in_block(builder *build, uintptr_t block, uint32_t size, uintptr_t *object) {
+    uint32_t before;
+    int type = mi_object_in_block(build->layout, build->source->types, &build->last, (const unsigned char *)block, size,
+                                  build->source->padding, &before);
+    if (type >= 0) *object = block + before;
+    return type;
 }
 
 /* An address outside the arenas: the type when there is an object, -1 otherwise. */
 static int object_outside(builder *build, uintptr_t address) {
     const mi_layout *layout = build->layout;
     if (address % WORD || !mi_reader_covers(&build->reader, address, (size_t)layout->object_size)) return -1;
-    int type = mi_types_find(build->source->types, word_at(address, layout->object_type));
-    if (type < 0) return -1;
+    int type = mi_object_type(layout, build->source->types, (const unsigned char *)address);
+    if (type < 0 || mi_blocks_arena(&build->blocks, address) >= 0) return -1;
     const mi_type *known = &build->source->types->items[type];
-    if (count_of(build, address) <= 0 || mi_blocks_arena(&build->blocks, address) >= 0) return -1;
     return mi_reader_covers(&build->reader, address - known->preheader, known->preheader + known->basicsize) ? type
                                                                                                              : -1;
 }
@@ -547,6 +524,7 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
     build.owners = (mi_owner_context){build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain,
                                       heap_word,    heap_room};
+    for (int place = 0; place < MI_PLACES; place++) build.last.word[place] = source->types->items[0].address;
     mi_address_index_init(&graph->index);
     mi_error error = mi_blocks_open(&build.blocks, source->heap, build.layout);
     if (!error) error = arenas_note(&build);

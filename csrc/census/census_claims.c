@@ -1,0 +1,169 @@
+/* census_claims.c - what an object of census.h owns is marked as claimed, and not counted as an object where it looks like
+ * one. */
+#include "census_parts.h"
+
+#include <string.h>
+
+int mi_census_is_excluded(const mi_census_shared *all, uintptr_t block) {
+    size_t low = 0, high = all->excluded_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (all->excluded[middle] < block)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < all->excluded_count && all->excluded[low] == block;
+}
+
+void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t before, uint32_t size, uint32_t class,
+                            int sign) {
+    const mi_type *known = &mine->all->types->items[type];
+    mine->objects[(size_t)type * (size_t)mine->all->layout->size_classes + class] += sign;
+    if (known->sizing == MI_SIZING_FIXED) return;
+    uint32_t room = size - before - mine->all->padding / 2;
+    mine->requested[type] +=
+        sign * (int64_t)mi_object_size(mine->all->layout, known, (const unsigned char *)(block + before), room);
+}
+
+static _Atomic uint64_t *claim_word_of(const mi_census_shared *all, size_t span, uintptr_t block, uint64_t *mask) {
+    size_t bit = (block - all->spans[span].start) / MI_UNIT;
+    *mask = 1ull << (bit % 64);
+    return &all->claimed[span * all->claimed_words_per_arena + bit / 64];
+}
+
+int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t block) {
+    uint64_t mask;
+    _Atomic uint64_t *word = claim_word_of(all, span, block, &mask);
+    return (atomic_load_explicit(word, memory_order_relaxed) & mask) != 0;
+}
+
+static void note_lookalike(mi_claims *mine, uintptr_t block, int type) {
+    if (mine->lookalike_count < MI_LOOKALIKES_MOST)
+        mine->lookalikes[mine->lookalike_count++] = (mi_lookalike){block, mine->claimer, (uint32_t)type, 0};
+}
+
+/* What the owner asked for, where the block itself tells it. */
+static size_t asked_for(const mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+    if (owner == MI_OWNER_DICT_KEYS || owner == MI_OWNER_SHARED_KEYS)
+        return mi_dict_keys_size(mine->all->layout, (const unsigned char *)address);
+    return size;
+}
+
+int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+    mi_census_shared *all = mine->all;
+    mi_census_block block;
+    if (!address) return 0;
+    uintptr_t start = address - all->padding;
+    if (!mi_census_block_at(mine, start, &block)) return 0;
+    if (size + all->padding * 3 / 2 > block.size) {
+        mine->small++;
+        return 0;
+    }
+    uint64_t mask;
+    uint32_t before;
+    _Atomic uint64_t *word = claim_word_of(all, block.span, start, &mask);
+    if (atomic_load_explicit(word, memory_order_relaxed) & mask) {
+        mine->again++;
+        int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
+        if (type >= 0) note_lookalike(mine, start, type);
+        return 1;
+    }
+    if (!mi_owner_is_exact(owner) && mi_census_is_free(all, start)) {
+        mine->free++;
+        return 0;
+    }
+    if (atomic_fetch_or_explicit(word, mask, memory_order_relaxed) & mask) {
+        mine->again++;
+        return 1;
+    }
+    mi_census_row *row = &mine->buffers[owner];
+    size_t asked = asked_for(mine, address, owner, size);
+    row->blocks[block.size_class]++;
+    if (asked && asked + all->padding * 3 / 2 <= block.size)
+        row->requested_bytes += asked;
+    else
+        row->unasked++;
+    int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
+    if (type >= 0 && !mi_census_is_excluded(all, start)) {
+        mi_census_count_object(mine, type, start, before, block.size, block.size_class, -1);
+        note_lookalike(mine, start, type);
+    }
+    mine->looked_like_objects += type >= 0;
+    return 1;
+}
+
+static void ring_claim(mi_claims *mine, unsigned at) {
+    if (!mine->ring[at].address) return;
+    uintptr_t claimer = mine->claimer;
+    mine->claimer = mine->ring[at].claimer;
+    mi_census_claim(mine, mine->ring[at].address, mine->ring[at].owner, mine->ring[at].size);
+    mine->claimer = claimer;
+    mine->ring[at].address = 0;
+}
+
+/* Claims wait in a ring while their lines are fetched. */
+static void claim_later(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+    unsigned at = mine->ring_next++ % MI_CLAIM_RING;
+    ring_claim(mine, at);
+    mine->ring[at].address = address;
+    mine->ring[at].claimer = mine->claimer;
+    mine->ring[at].owner = owner;
+    mine->ring[at].size = size;
+    __builtin_prefetch((const void *)(address & ~(uintptr_t)mine->all->pool_mask));
+    __builtin_prefetch((const void *)(address - mine->all->padding));
+}
+
+void mi_census_claim_waiting(mi_claims *mine) {
+    for (unsigned at = 0; at < MI_CLAIM_RING; at++) ring_claim(mine, at);
+}
+
+int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
+    mi_census_block block;
+    uint32_t before;
+    uintptr_t start = word - mine->all->padding;
+    if (!word || word % MI_UNIT || mi_census_span(mine->all, start) < 0) return 0;
+    if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(mine->all, block.span, start)) return 0;
+    if (mi_census_classify(mine, (const unsigned char *)start, block.size, &before) >= 0) return 0;
+    return mi_census_claim(mine, word, owner, 0);
+}
+
+void mi_census_claim_types(mi_claims *mine) {
+    const mi_census_shared *all = mine->all;
+    for (size_t i = 0; i < all->types->count; i++) {
+        static const mi_type as_type = {.kind = MI_KIND_TYPE};
+        uintptr_t type = all->types->items[i].address;
+        if (mi_os_maps_covers(&all->target->maps, type, (size_t)all->layout->heap_type_size))
+            mi_owner_claim(&mine->context, &as_type, type);
+    }
+}
+
+static int claim(struct mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+    if (!address) return 0;
+    if (owner > MI_OWNER_SET_TABLE) return mi_census_claim(mine, address, owner, size);
+    claim_later(mine, address, owner, size); /* the frequent ones, whose answer nobody waits for */
+    return 1;
+}
+
+static int claim_if_plain(struct mi_claims *mine, uintptr_t word, mi_owner owner) {
+    return mi_census_claim_word(mine, word, owner);
+}
+
+static int heap_word(struct mi_claims *mine, uintptr_t address, uintptr_t *word) {
+    if (address % sizeof *word || mi_census_span(mine->all, address) < 0) return 0;
+    memcpy(word, (const void *)address, sizeof *word);
+    return 1;
+}
+
+static size_t heap_room(struct mi_claims *mine, uintptr_t address) {
+    mi_census_block block;
+    uint32_t around = mine->all->padding * 3 / 2;
+    if (mi_census_span(mine->all, address) < 0) return 0;
+    if (!mi_census_block_at(mine, address - mine->all->padding, &block) || block.size < around) return 0;
+    return block.size - around;
+}
+
+void mi_census_owners_open(mi_claims *mine) {
+    const mi_census_shared *all = mine->all;
+    mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room};
+}

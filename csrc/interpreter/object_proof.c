@@ -1,0 +1,57 @@
+/* object_proof.c - the rule of object_proof.h. */
+#include "object_proof.h"
+
+#include <string.h>
+
+static uintptr_t word_at(const unsigned char *at, int32_t offset) {
+    uintptr_t word;
+    memcpy(&word, at + offset, sizeof word);
+    return word;
+}
+
+/* From 3.14 on overflow and flags lie behind 32 bits of count, and an object that is kept for later has the address of the
+ * next one in their place (pycore_freelist.h): the upper half of it is no overflow of a count. */
+int64_t mi_object_count(const mi_layout *layout, const unsigned char *object) {
+    int64_t count = (int64_t)word_at(object, layout->object_refcount);
+    if (layout->object_refcount_size == 4) {
+        uint16_t overflow;
+        memcpy(&overflow, object + layout->object_overflow, sizeof overflow);
+        count = overflow ? 0 : (int64_t)(uint32_t)count;
+    }
+    return count > 0 && count <= UINT32_MAX ? count : 0;
+}
+
+int mi_object_type(const mi_layout *layout, const mi_types *types, const unsigned char *object) {
+    int type = mi_types_find(types, word_at(object, layout->object_type));
+    return type >= 0 && mi_object_count(layout, object) ? type : -1;
+}
+
+static int type_at(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache, const unsigned char *content,
+                   uint32_t room, unsigned place) {
+    uint32_t before = place * MI_PLACE_BYTES;
+    if (room < before + (uint32_t)layout->object_size) return -1;
+    uintptr_t word = word_at(content + before, layout->object_type);
+    int type = cache->type[place];
+    if (word != cache->word[place]) {
+        type = mi_types_find(types, word);
+        if (type < 0) return -1;
+        cache->word[place] = word;
+        cache->type[place] = type;
+    }
+    const mi_type *known = &types->items[type];
+    if (known->preheader != before || known->basicsize > room - before) return -1;
+    return mi_object_count(layout, content + before) ? type : -1;
+}
+
+int mi_object_in_block(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache,
+                       const unsigned char *block, uint32_t size, uint32_t padding, uint32_t *before) {
+    uint32_t around = padding * 3 / 2; /* _PyMem_DebugRawAlloc: two words before, one behind */
+    if (size < around + (uint32_t)layout->object_size) return -1;
+    for (unsigned place = 0; place < MI_PLACES; place++) {
+        int type = type_at(layout, types, cache, block + padding, size - around, place);
+        if (type < 0) continue;
+        *before = padding + place * MI_PLACE_BYTES;
+        return type;
+    }
+    return -1;
+}
