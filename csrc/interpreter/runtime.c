@@ -174,21 +174,31 @@ static int kernel_knows(pid_t pid, uint64_t thread) {
     return mi_os_slurp(path, name, sizeof name, &error) >= 0;
 }
 
-mi_error mi_runtime_verify(const mi_runtime *runtime) {
+/* One look at the main interpreter. Threads that end while their list is followed end it early: what was read up to
+ * there counts. MI_OK: a thread of it runs. MI_E_LAYOUT: the list is whole and shows none. Else what ended it. */
+static mi_error look_for_thread(const mi_runtime *runtime) {
     enum { SOME = 64 };
-    mi_interpreter interpreters[SOME];
+    mi_interpreter interpreter;
     mi_thread threads[SOME];
-    size_t count, thread_count;
+    size_t count;
     uintptr_t main;
     mi_error error = word_at(runtime, runtime->address, runtime->layout->runtime_main, &main);
-    if (!error) error = mi_runtime_interpreters(runtime, interpreters, SOME, &count);
-    if (error && error != MI_E_LIMIT) return error == MI_E_UNMAPPED ? MI_E_LAYOUT : error;
-    for (size_t i = 0; i < count; i++) {
-        if (interpreters[i].address != main || interpreters[i].id != 0) continue;
-        error = mi_runtime_threads(runtime, &interpreters[i], threads, SOME, &thread_count);
-        if (error && error != MI_E_LIMIT) return error == MI_E_UNMAPPED ? MI_E_LAYOUT : error;
-        for (size_t j = 0; j < thread_count; j++)
-            if (kernel_knows(runtime->target->pid, threads[j].native_id)) return MI_OK;
+    if (error || !main) return error ? error : MI_E_LAYOUT;
+    error = mi_runtime_interpreter_at(runtime, main, &interpreter);
+    if (error || interpreter.id != 0) return error ? error : MI_E_LAYOUT;
+    error = mi_runtime_threads(runtime, &interpreter, threads, SOME, &count);
+    for (size_t i = 0; i < count; i++)
+        if (kernel_knows(runtime->target->pid, threads[i].native_id)) return MI_OK;
+    return error == MI_E_LIMIT || !error ? MI_E_LAYOUT : error;
+}
+
+mi_error mi_runtime_verify(const mi_runtime *runtime) {
+    enum { LOOKS = 50, PAUSE_NS = 1000000 };
+    mi_error error = MI_OK;
+    for (int look = 0; look < LOOKS; look++) {
+        error = look_for_thread(runtime);
+        if (!error || error == MI_E_PERMISSION || error == MI_E_GONE) return error;
+        mi_os_sleep_ns(PAUSE_NS); /* a thread that starts or ends is through by then */
     }
-    return MI_E_LAYOUT;
+    return error == MI_E_UNMAPPED ? MI_E_TORN : error;
 }

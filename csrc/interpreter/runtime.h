@@ -51,8 +51,9 @@ uintptr_t mi_runtime_own_address(void);
 mi_error mi_runtime_translate(const mi_maps *own_maps, const mi_target *target, uintptr_t own, uintptr_t *address);
 /* Finds the target's _PyRuntime. Nothing is verified here: see mi_layout_verify and mi_runtime_verify. */
 mi_error mi_runtime_open(mi_runtime *runtime, const mi_target *target, const mi_layout *layout);
-/* Of another process: its lists have the shape of this build's (main interpreter with id 0 in the list, thread states
- * that point back to their interpreter, native ids of threads that the kernel knows). */
+/* Of another process: its main interpreter has the shape of this build's (id 0, thread states that point back to it,
+ * native ids of threads that the kernel knows). Threads come and go meanwhile, so it looks again for some 50 ms.
+ * MI_E_LAYOUT: no interpreter runs there. MI_E_TORN: the list of its threads changed each time that it was read. */
 mi_error mi_runtime_verify(const mi_runtime *runtime);
 
 /* Each fills at most `capacity` items and says how many there were; MI_E_LIMIT when there are more. Newest first. */

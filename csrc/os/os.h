@@ -33,6 +33,7 @@ size_t mi_os_blocks(mi_os_block *to, size_t capacity);
 /* ---- clocks ------------------------------------------------------------------------------------------------------ */
 
 uint64_t mi_os_now_ns(void); /* CLOCK_MONOTONIC */
+void mi_os_sleep_ns(uint64_t ns);
 
 /* ---- memory of a process ----------------------------------------------------------------------------------------- */
 

@@ -124,6 +124,11 @@ uint64_t mi_os_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void mi_os_sleep_ns(uint64_t ns) {
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    nanosleep(&time, NULL);
+}
+
 /* ---- memory of a process ----------------------------------------------------------------------------------------- */
 
 static mi_error read_process_vm(pid_t pid, uintptr_t address, void *to, size_t size) {

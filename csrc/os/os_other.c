@@ -32,6 +32,7 @@ uint64_t mi_os_now_ns(void) {
     timespec_get(&now, TIME_UTC);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+void mi_os_sleep_ns(uint64_t ns) { (void)ns; }
 mi_error mi_os_read(pid_t pid, uintptr_t address, void *to, size_t size) {
     (void)pid, (void)address, (void)to, (void)size;
     return MI_E_ABSENT;

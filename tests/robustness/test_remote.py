@@ -267,23 +267,55 @@ def test_it_vanishes_half_way(run: RUN, monkeypatch: pytest.MonkeyPatch, section
     assert refusal(program.pid) == f"process {program.pid} ended while it was read"
 
 
-def test_processes_that_come_and_go(run: RUN) -> None:
-    """Whatever the moment: a report, or one line that says why not."""
+LEAVING = "import json, os, sys; os.read(0, 1); import decimal, email.message"
+
+
+def test_processes_that_come_and_go() -> None:
+    """Whatever the moment: a report, or one line that says why not.
+
+    Each is looked at from its first moment on until it is gone. Every second one stays until a report was made of it.
+    """
     reports = 0
-    refusals: list[str] = []
-    for _ in range(20):
-        process = subprocess.Popen([sys.executable, "-c", "import json"], stderr=subprocess.DEVNULL)
+    for number in range(20):
+        process = subprocess.Popen([sys.executable, "-c", LEAVING], stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        stays = bool(number % 2)
+        deadline = time.monotonic() + 60
         try:
-            while process.poll() is None:
+            if not stays:
+                process.stdin.close()
+            while process.poll() is None and time.monotonic() < deadline:
                 try:
-                    take(process.pid)
+                    assert take(process.pid).process.pid == process.pid
                     reports += 1
+                    process.stdin.close()
                 except remote.RemoteError as error:
-                    refusals.append(str(error))
+                    assert "\n" not in str(error)
         finally:
-            process.wait()
-    assert reports
-    assert not [text for text in refusals if "\n" in text]
+            process.kill()
+            status = process.wait()
+            process.stdin.close()
+        assert status == 0
+    assert reports >= 10
+
+
+# Its newest threads end all the time: whoever follows their list comes to one whose memory was given back.
+ENDING_THREADS = """
+import threading
+from _thread import start_new_thread
+def end(): pass
+print("ready", flush=True)
+while True:
+    for _ in range(20): start_new_thread(end, ())
+"""
+
+
+def test_threads_that_end_while_they_are_listed(run: RUN) -> None:
+    """The interpreter runs all the time, so that none runs is never said."""
+    program = run(ENDING_THREADS)
+    program.line()
+    for _ in range(300):
+        _native.remote_verify(program.pid)
 
 
 def command_line(*arguments: str) -> subprocess.CompletedProcess[str]:

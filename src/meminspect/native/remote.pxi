@@ -24,7 +24,8 @@ def remote_runtime(pid_t pid):
 def remote_verify(pid_t pid):
     """Reads the lists of its interpreters and threads and holds them against the kernel's.
 
-    NativeError: "permission" when its memory may not be read, "layout" when no interpreter runs in it, "gone".
+    NativeError: "permission" when its memory may not be read, "layout" when no interpreter runs in it, "torn" when the
+    list of its threads changed each time that it was read, "gone".
     """
     cdef mi_target target
     cdef mi_runtime runtime

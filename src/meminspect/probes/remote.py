@@ -103,7 +103,11 @@ def _check_memory(pid: int) -> None:
     try:
         _native.remote_verify(pid)
     except _native.NativeError as error:
-        if error.code in ("layout", "unmapped", "torn"):
+        if error.code == "torn":
+            raise RemoteError(
+                f"process {pid} starts and ends threads faster than their list is read: try again"
+            ) from None
+        if error.code in ("layout", "unmapped"):
             text = f"no interpreter runs in process {pid}: it has not started, or is being torn down"
             raise RemoteError(text) from None
         raise _worded(error, pid) from None
