@@ -1,18 +1,23 @@
 """The demos: each claims something about CPython, tests it on the interpreter at hand, and shows the evidence.
 
 One module here is one demo: `small_large.py` holds the class of `meminspect demo small-large`. Modules whose name
-begins with an underscore are the frame. Nothing lists the demos: the folder is the list.
+begins with an underscore are the frame, and what the demos' own processes run. Nothing lists the demos: the folder is
+the list.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
 from ..models.demo import DemoResult
 from ._base import Demo, Observed
 
-__all__ = ["Demo", "Observed", "demo", "load", "names"]
+__all__ = ["Demo", "Observed", "demo", "every", "load", "names"]
+
+FAST = "MEMINSPECT_DEMO_FAST"
 
 
 def names() -> list[str]:
@@ -33,9 +38,17 @@ def load(name: str) -> Demo:
     raise LookupError(f"{module.__name__} defines no Demo")
 
 
-def demo(name: str) -> DemoResult:
+def demo(name: str, *, fast: bool | None = None) -> DemoResult:
     """Runs a demo in this process and gives what it observed; `result.held` says whether its claim held.
 
-    LookupError for a name that is none; names: references, small-large, switch-interval.
+    fast -- about a second at most: fewer repetitions, smaller numbers. None: as the environment variable
+            MEMINSPECT_DEMO_FAST=1 says, else in full.
+    Raises LookupError for a name that is none; `meminspect demo` lists them.
     """
-    return load(name).run()
+    return load(name).run(fast=os.environ.get(FAST) == "1" if fast is None else fast)
+
+
+def every(*, fast: bool | None = None) -> Iterator[DemoResult]:
+    """Runs all demos, one after the other, in the order of their chapters."""
+    for name in names():
+        yield demo(name, fast=fast)

@@ -24,6 +24,7 @@ class Demo:
     """One demo; its module is imported only when it is asked for.
 
     claim      -- what is said to be true, in a sentence or two
+    title_zh, claim_zh -- the same in Simplified Chinese
     experiment -- what is done to see it
     notes      -- what differs between versions of CPython
     """
@@ -32,22 +33,26 @@ class Demo:
     chapter: ClassVar[str]
     title: ClassVar[str]
     claim: ClassVar[str]
+    title_zh: ClassVar[str]
+    claim_zh: ClassVar[str]
     experiment: ClassVar[str]
     notes: ClassVar[tuple[str, ...]] = ()
 
-    def observe(self) -> Observed:
-        """Does the experiment. It leaves the process as it found it, also when it fails."""
+    def observe(self, fast: bool) -> Observed:
+        """Does the experiment, within a second when fast. It leaves the process as it found it, also when it fails."""
         raise NotImplementedError
 
-    def run(self) -> DemoResult:
+    def run(self, *, fast: bool = False) -> DemoResult:
         begin = time.perf_counter()
-        observed = self.observe()
+        observed = self.observe(fast)
         held, reason = verdict(observed.checks)
         return DemoResult(
             name=self.name,
             chapter=self.chapter,
             title=self.title,
             claim=self.claim,
+            title_zh=self.title_zh,
+            claim_zh=self.claim_zh,
             experiment=self.experiment,
             python=interpreter(),
             allocator=allocator(),

@@ -7,6 +7,7 @@ import sys
 from ..models.demo import Check, Evidence
 from ..probes.header import header
 from ._base import Demo, Observed, allocator
+from ._measure import own
 
 ROUNDS = 50
 ENOUGH = 0.9  # of the rounds: another thread may take the block in between
@@ -23,6 +24,11 @@ class References(Demo):
         "name, not the object. When the last reference goes, the object's block is free at once, and the next object "
         "of its size class gets it."
     )
+    title_zh = "名字、引用，以及被释放的内存块"
+    claim_zh = (
+        "赋值只是把名字绑定到对象，不复制任何东西，只增加一个引用；重新绑定改变的是名字而不是对象；"
+        "最后一个引用消失时，内存块立即空闲，并交给同一大小级别的下一个对象。"
+    )
     experiment = (
         "A list is bound to one name, then to a second; the second is rebound; both counts are read from the object's "
         "header. Then a bytes object is freed and a str of the same size class is made, and their "
@@ -36,7 +42,7 @@ class References(Demo):
         "(mimalloc) hands a freed block out later.",
     )
 
-    def observe(self) -> Observed:
+    def observe(self, fast: bool) -> Observed:
         bound, checks = binding()
         reused, check = reuse()
         return Observed((bound, reused), (*checks, check))
@@ -89,11 +95,6 @@ def binding() -> tuple[Evidence, tuple[Check, ...]]:
             f"after rebinding the second name the first list has {left} reference, and {after} once it is deleted",
         ),
     )
-
-
-def own(refcount: int, call_holds: int | None) -> int | None:
-    """The references that stay when the measuring call has returned."""
-    return None if call_holds is None else refcount - call_holds
 
 
 def reuse() -> tuple[Evidence, Check]:

@@ -19,12 +19,14 @@ OBJECT = "PyObject_Malloc"
 
 class SmallLarge(Demo):
     name = "small-large"
-    chapter = "02"
+    chapter = "06"
     title = "Small and large requests"
     claim = (
         "Requests of up to 512 bytes are served by pymalloc, from pools that hold blocks of one size; one byte more "
         "goes to malloc. A pool is filled before the next one is begun."
     )
+    title_zh = "小请求与大请求"
+    claim_zh = "不超过 512 字节的请求由 pymalloc 从同一大小的块组成的池中分配，多一个字节就交给 malloc；一个池填满之后才开始下一个。"
     experiment = (
         "Blocks of sizes on both sides of the edge are really allocated, and where each lies is looked up. Then a "
         "thousand objects of one size class are made while its pools are counted before, during and after."
@@ -35,7 +37,7 @@ class SmallLarge(Demo):
         "With PYTHONMALLOC=malloc everything goes to malloc; free-threaded builds use mimalloc, without such an edge.",
     )
 
-    def observe(self) -> Observed:
+    def observe(self, fast: bool) -> Observed:
         before = heap_map()
         edge = SMALL_LIMIT - before.padding_bytes
         sizes = [1, 16, 17, edge // 2, edge - 1, edge, edge + 1, edge + 16, 2 * edge, 64 * 1024]

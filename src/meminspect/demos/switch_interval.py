@@ -18,6 +18,7 @@ from ._base import Demo, Observed
 INTERVALS = (0.001, 0.005, 0.05)
 REPETITIONS = 3
 SPAN_S = 0.25
+FAST_SPAN_S = 0.04
 SETTLE_S = 0.03
 ENOUGH_CPU = 0.7  # of one processor: with less, it is the kernel that decides when threads change
 COMPUTING, TALKING = "CPU-bound", "I/O-bound"
@@ -25,12 +26,17 @@ COMPUTING, TALKING = "CPU-bound", "I/O-bound"
 
 class SwitchInterval(Demo):
     name = "switch-interval"
-    chapter = "03"
+    chapter = "08"
     title = "The switch interval"
     claim = (
         "A thread that computes keeps the GIL until another has waited for the switch interval, so CPU-bound threads "
         "change at most once an interval. A thread that waits for input lets the GIL go by itself: I/O-bound threads "
         "change as often as they wait, whatever the interval."
+    )
+    title_zh = "切换间隔"
+    claim_zh = (
+        "计算型线程一直持有 GIL，直到另一个线程等满一个切换间隔，所以它们每个间隔最多换手一次；"
+        "等待输入的线程自己放开 GIL，换手次数取决于等待次数，与间隔无关。"
     )
     experiment = (
         "Two threads that count, and two threads that send each other one byte through pipes, run at three switch "
@@ -43,13 +49,13 @@ class SwitchInterval(Demo):
         "Free-threaded builds run without a GIL: there is no interval that anything waits for.",
     )
 
-    def observe(self) -> Observed:
+    def observe(self, fast: bool) -> Observed:
         if not counters().enabled:
             reason = "this interpreter runs without a GIL"
             return Observed(
                 (), (Check("The interval limits how often CPU-bound threads change", None, reason, reason),)
             )
-        measured = {name: measure(run) for name, run in ((COMPUTING, computing), (TALKING, talking))}
+        measured = {name: measure(run, fast) for name, run in ((COMPUTING, computing), (TALKING, talking))}
         return Observed((table(measured),), checks(measured))
 
 
@@ -68,7 +74,7 @@ class Rates:
 Measured = dict[str, dict[float, Rates]]
 
 
-def measure(workload: Callable[[], object]) -> dict[float, Rates]:
+def measure(workload: Callable[[], object], fast: bool) -> dict[float, Rates]:
     """Changes of thread state a second at each interval, each repeated; the switch interval is as before afterwards."""
     saved = sys.getswitchinterval()
     found: dict[float, Rates] = {}
@@ -78,7 +84,7 @@ def measure(workload: Callable[[], object]) -> dict[float, Rates]:
                 sys.setswitchinterval(interval)
                 rate(SETTLE_S)
                 wall, cpu = time.perf_counter(), time.process_time()
-                changes = [rate(SPAN_S).per_second or 0.0 for _ in range(REPETITIONS)]
+                changes = [rate(FAST_SPAN_S if fast else SPAN_S).per_second or 0.0 for _ in range(REPETITIONS)]
                 share = (time.process_time() - cpu) / (time.perf_counter() - wall)
                 found[interval] = Rates(changes, share)
     finally:

@@ -50,14 +50,42 @@ class Chart(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Span(Model):
+    """Something that went on in one lane of a timeline, in seconds since its beginning."""
+
+    lane: str
+    label: str
+    begin_s: float
+    end_s: float
+
+    def __repr__(self) -> str:
+        return f"<Span {self.lane}: {self.label}, {self.begin_s:.6f} to {self.end_s:.6f} s>"
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(Model):
+    """What went on beside what: `lanes` from top to bottom, spans in order of their beginning."""
+
+    lanes: tuple[str, ...]
+    spans: tuple[Span, ...]
+
+    def __repr__(self) -> str:
+        return f"<Timeline of {len(self.lanes)} lanes, {len(self.spans)} spans>"
+
+
+@dataclass(frozen=True, repr=False)
 class Evidence(Model):
-    """One table of what was observed, `text` says how to read it; `chart` is the same as a picture, or None."""
+    """One table of what was observed; `text` says how to read it.
+
+    chart, timeline -- the same as a picture, or None
+    """
 
     title: str
     text: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     chart: Chart | None = None
+    timeline: Timeline | None = None
 
     def __repr__(self) -> str:
         return f"<Evidence {self.title}: {len(self.rows)} rows>"
@@ -86,12 +114,15 @@ class DemoResult(Model):
 
     held  -- True when every check held, False when one did not, None when one could not be shown (`reason`)
     notes -- what differs between versions of CPython
+    title_zh, claim_zh -- title and claim in Simplified Chinese
     """
 
     name: str
     chapter: str
     title: str
     claim: str
+    title_zh: str
+    claim_zh: str
     experiment: str
     python: str
     allocator: str

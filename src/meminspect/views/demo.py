@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html as escapes
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..models.demo import SCHEMA, Cell, Check, DemoResult, Evidence
@@ -12,6 +14,14 @@ from .page import DIM, FIGURE, GOOD, HEADING, WARN, Column, Page
 from .sanitize import clean, clean_value
 
 VERDICTS = {True: ("held", GOOD), False: ("not held", WARN), None: ("not shown", DIM)}
+
+
+LANGUAGES = ("en", "zh")
+
+
+def in_language(result: DemoResult, language: str) -> DemoResult:
+    """The result with title and claim in a language of LANGUAGES."""
+    return replace(result, title=result.title_zh, claim=result.claim_zh) if language == "zh" else result
 
 
 def render(result: DemoResult, *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
@@ -27,6 +37,7 @@ def render(result: DemoResult, *, width: int = 100, color: bool = False, unicode
         page.line(evidence.text, DIM)
         table(page, evidence)
         chart(page, evidence)
+        timeline(page, evidence)
     page.heading("The claim against the evidence")
     for check in result.checks:
         word = VERDICTS[check.held][0]
@@ -72,6 +83,43 @@ def chart(page: Page, evidence: Evidence) -> None:
     page.line(f"{evidence.chart.y_label} by {evidence.chart.x_label}; each group of bars has its own scale", DIM)
 
 
+def timeline(page: Page, evidence: Evidence) -> None:
+    """A line of marks for each lane: where a span covers at least half of a cell, or begins in it."""
+    if evidence.timeline is None or not evidence.timeline.spans:
+        return
+    end = max(span.end_s for span in evidence.timeline.spans) or 1e-9
+    width, full, empty = max(10, page.width - 24), *("█·" if page.unicode else "#.")
+    page.line()
+    for lane in evidence.timeline.lanes:
+        marks = [empty] * width
+        for span in evidence.timeline.spans:
+            if span.lane == lane:
+                first = min(width - 1, int(span.begin_s / end * width))
+                for place in range(first, max(first + 1, round(span.end_s / end * width))):
+                    marks[min(width - 1, place)] = full
+        page.block([f"{clean(lane, 18):18}  {''.join(marks)}"])
+    page.line(f"from left to right {end * 1e3:,.3g} ms", DIM)
+
+
+def render_all(results: Sequence[DemoResult], *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
+    """Of several demos a line each: the chapter, the name, the verdict, the claim or why it was not shown."""
+    page = Page(width, color=color, unicode=unicode)
+    for result in results:
+        word, style = VERDICTS[result.held]
+        reason = f" ({result.reason})" if result.reason else ""
+        page.indented(
+            (f"{word}: ", style), (result.claim, ""), (reason, DIM),
+            indent=24, lead=f"  {result.chapter} {result.name}",
+        )  # fmt: skip
+    counts = [sum(result.held is held for result in results) for held in (True, False, None)]
+    page.line()
+    page.line(
+        f"{counts[0]} of {len(results)} claims held, {counts[1]} did not, {counts[2]} could not be shown; "
+        f"{sum(result.duration_s for result in results):,.1f} s"
+    )
+    return str(page)
+
+
 def document(result: DemoResult) -> dict[str, Any]:
     """The result as JSON values: the model's own fields, every text sanitised."""
     values: dict[str, Any] = clean_value({"schema": SCHEMA, **result.to_dict()})
@@ -80,6 +128,11 @@ def document(result: DemoResult) -> dict[str, Any]:
 
 def render_json(result: DemoResult, *, indent: int | None = 2) -> str:
     return json.dumps(document(result), indent=indent, allow_nan=False)
+
+
+def render_json_all(results: Sequence[DemoResult], *, indent: int | None = 2) -> str:
+    """A list of documents."""
+    return json.dumps([document(result) for result in results], indent=indent, allow_nan=False)
 
 
 def render_html(result: DemoResult) -> str:

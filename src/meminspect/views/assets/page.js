@@ -232,5 +232,5 @@ const page = (() => {
     }));
   }
 
-  return { data, byId, number, size, percent, element, shape, color, isDark, redraws, showTip, hideTip, startTheme, startTree, startClasses };
+  return { data, byId, number, size, percent, element, shape, color, isDark, redraws, showTip, hideTip, chartIn, startTheme, startTree, startClasses };
 })();
