@@ -161,7 +161,7 @@ static void walk_states(const mi_runtime *runtime, const mi_interpreter *own, co
             omit(walk, &states[i], MI_OMIT_ERROR, MI_E_ABSENT);
         else if (!own)
             walk_outside(runtime, &states[i], hidden, what, walk);
-        else if (states[i].gil == own->gil)
+        else if (states[i].gil == own->gil || what & MI_WALK_FROZEN)
             walk_held(runtime, &states[i], hidden, what, walk);
         else
             walk_apart(runtime, &states[i], what, walk);

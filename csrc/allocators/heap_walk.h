@@ -37,6 +37,7 @@ typedef struct mi_heap_walk {
 
 /* Walks all states. `self` is the interpreter whose GIL the caller holds (0: another process, then nothing is held).
  * `hidden` is the one table where no layout leads to it (3.11), else NULL. `what`: see mi_obmalloc_walk.
+ * With MI_WALK_FROZEN (a copy of this process, where nothing moves) all states are read where they lie.
  * When the runtime's target is late, arenas of states that are held still are left out (heap.arenas_left). */
 mi_error mi_heap_walk_all(const mi_runtime *runtime, uintptr_t self, const mi_arena_table *hidden, unsigned what,
                           mi_heap_walk *walk);

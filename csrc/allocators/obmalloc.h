@@ -45,7 +45,8 @@ typedef struct mi_arena_table {
     uint32_t count; /* maxarenas */
 } mi_arena_table;
 
-enum { MI_WALK_POOLS = 1, MI_WALK_BLOCKS = 2 }; /* fill mi_heap.pools; fill mi_heap.blocks */
+/* fill mi_heap.pools; fill mi_heap.blocks; heap_walk.h alone: nothing moves */
+enum { MI_WALK_POOLS = 1, MI_WALK_BLOCKS = 2, MI_WALK_FROZEN = 4 };
 
 /* What walks of one or more states found. All tables are from mi_os_alloc. */
 typedef struct mi_heap {

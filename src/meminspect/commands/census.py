@@ -28,6 +28,7 @@ class CensusCommand(Command):
         ("meminspect census app.py", "the types and buffers at the program's end"),
         ("meminspect census --top 50 --by module -m package", "summed by the module of the type"),
         ("meminspect census --json -o census.json -c 'import decimal'", "every row in figures"),
+        ("meminspect census --consistent app.py", "walked in a frozen copy, so that the program's threads do not wait"),
         ("meminspect census a.mi", "a snapshot that was taken before"),
     )
     takes_program = True
@@ -48,6 +49,10 @@ class CensusCommand(Command):
                 ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=1.0, show_default=True,
                 help="The program never waits longer; what is not walked by then is left out, and that is said.",
             ),
+            click.Option(
+                ["--consistent"], is_flag=True,
+                help="Walk in a frozen copy of the process: its threads wait only until the copy is made.",
+            ),
         ]  # fmt: skip
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -58,14 +63,15 @@ class CensusCommand(Command):
             program.check()
         page = Page(options, program)
         if program is not None:
+            function = "census_record_consistent" if options["consistent"] else "census_record"
             run_program(
-                program, Order("census_record", max_pause_s=options["max_pause"]), page.output,
+                program, Order(function, max_pause_s=options["max_pause"]), page.output,
                 lambda record, outcome: page.render(record.value(), note=outcome.note),
             )  # fmt: skip
         from meminspect import _native
 
         with page.output:
-            raw = _native.census_capture(max_pause=options["max_pause"], guesses=True)
+            raw = _native.census_capture(max_pause=options["max_pause"], guesses=True, consistent=options["consistent"])
             page.output.write(page.render({"census": raw}))
         return 0
 

@@ -44,6 +44,7 @@ class SnapshotCommand(Command):
                 show_default=True,
                 help="The program never waits longer for a part of it; what that costs is said.",
             ),
+            click.Option(["--consistent"], is_flag=True, help="Take the census in a frozen copy of the process."),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -56,6 +57,8 @@ class SnapshotCommand(Command):
         force: bool = options["force"]
         if program is not None and pid is not None:
             raise UsageError("--pid is about a process that runs already: name no program with it")
+        if pid is not None and options["consistent"]:
+            raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
         require("pyarrow")
         check_target(path, force=force)
         if program is not None:
@@ -68,7 +71,8 @@ class SnapshotCommand(Command):
                 return line(path, write_raw(record.value(), context, path, force=force))
 
             program.check()
-            order = Order(function="raw_record_stored", max_pause_s=options["max_pause"])
+            function = "raw_record_stored_consistent" if options["consistent"] else "raw_record_stored"
+            order = Order(function, max_pause_s=options["max_pause"])
             run_program(program, order, open_output(None, beside_program=True), keep)
         if pid is not None:
             from meminspect.probes import remote
@@ -78,7 +82,7 @@ class SnapshotCommand(Command):
             return 0
         from meminspect.probes.snapshot import snapshot
 
-        snapshot(path, force=force, max_pause=options["max_pause"])
+        snapshot(path, force=force, max_pause=options["max_pause"], consistent=options["consistent"])
         click.echo(f"{path} was written")
         return 0
 

@@ -153,6 +153,34 @@ class PathTotals(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class FrozenCopy(Model):
+    """The frozen copy of the process in which a consistent census walked (csrc/interpreter/clone.h).
+
+    call_s    -- the system call that made it: threads that write to memory wait so long
+    lived_s   -- until it had ended
+    minor_faults, major_faults -- page faults of the whole process while the copy lived (getrusage): what it writes then
+                 is copied page by page
+    needed_bytes -- the most that those copies could have taken: anonymous resident memory and its page tables
+    room_bytes, room_by -- what was left for them, by which limit ("memory.max", "MemAvailable"); None: not known
+    missing_bytes -- readable memory that the process keeps from copies (MADV_DONTFORK)
+    torn      -- steps of the walk that ended in a fault
+    """
+
+    call_s: float
+    lived_s: float
+    minor_faults: int
+    major_faults: int
+    needed_bytes: int
+    room_bytes: int | None
+    room_by: str | None
+    missing_bytes: int
+    torn: int
+
+    def __repr__(self) -> str:
+        return f"<FrozenCopy made in {self.call_s:.4f} s, {self.minor_faults} page faults while it lived>"
+
+
+@dataclass(frozen=True, repr=False)
 class Census(Model):
     """`census()`: every live block of the process, read from pymalloc's pools and from what the objects say they own.
 
@@ -168,6 +196,7 @@ class Census(Model):
                   free-threaded builds; until the copy was made, when consistent)
     consistent -- True: taken in a frozen copy of the process. False: with the GIL held, which C code that allocates
                   without it does not wait for.
+    frozen     -- the copy, when consistent: what it cost the process
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what
@@ -193,6 +222,7 @@ class Census(Model):
     table_bytes: int
     exact: bool
     reason: str | None
+    frozen: FrozenCopy | None = None
 
     @property
     def count(self) -> int:

@@ -50,8 +50,21 @@ cdef extern from "census.h":
         int threads, guesses
         const mi_census_roots *roots
         size_t root_count
-    mi_error mi_census_take(const mi_census_request *request, mi_census *census) nogil
-    void mi_census_free(mi_census *census)
+
+cdef extern from "census_job.h":
+    ctypedef struct mi_census_found:
+        mi_census census
+        uint64_t torn_pools, torn_arenas, arenas_left
+        size_t omitted_count
+        mi_omitted[64] omitted
+    ctypedef struct mi_census_job:
+        uintptr_t self
+        const mi_arena_table *hidden
+        int frozen
+        mi_census_request request
+        mi_census_row *rows
+        mi_census_found *found
+    mi_error mi_census_job_run(const mi_target *target, void *job) noexcept nogil
 
 
 cdef list all_types():
@@ -115,17 +128,14 @@ cdef list guesses_of(const mi_types *types, const mi_census_guess *guesses):
     return found
 
 
-cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi_census *census):
+cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi_census_found *found):
+    cdef const mi_census *census = &found.census
     cdef size_t i
     cdef int owner
     guesses = {i: guesses_of(types, census.guesses[i]) for i in range(<size_t>layout.size_classes)
                if census.guesses[i][0].count}
     rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
             for owner in range(MI_OWNERS)]
-    reasons = []
-    if census.pools_left:
-        reasons.append(f"max_pause was reached: {census.pools_left} pools were left out, and what their objects own is "
-                       "unknown")
     return {
         "alignment": layout.alignment, "size_class_count": layout.size_classes,
         "types": [(*type_text(<object><PyObject *>types.items[i].address), row_bytes(&census.objects[i], layout))
@@ -137,7 +147,7 @@ cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
         "looked_like_objects": census.looked_like_objects, "rounds": census.rounds,
         "bitmap_bytes": census.bitmap_bytes, "table_bytes": census.table_bytes,
-        "threads": census.threads, "consistent": False, "reasons": reasons,
+        "threads": census.threads, "consistent": False, "frozen": None, "reasons": heap_reasons(found),
     }
 
 
@@ -153,63 +163,119 @@ cdef mi_census_roots roots_of(const mi_layout *layout, uintptr_t interpreter):
     return roots
 
 
-def census_capture(max_pause=1.0, int threads=0, bint guesses=False):
+cdef class _CensusResult:
+    """What a walk leaves, in one mapping that a frozen copy shares: a mi_census_found, and a row for each type."""
+    cdef mi_census_found *found
+    cdef size_t size
+
+    cdef int open(self, size_t types) except -1:
+        self.size = sizeof(mi_census_found) + types * sizeof(mi_census_row)
+        self.found = <mi_census_found *>mi_os_alloc_shared(self.size)
+        if self.found == NULL:
+            check(MI_E_MEMORY)
+        return 0
+
+    def __dealloc__(self):
+        if self.found != NULL:
+            mi_os_free(self.found, self.size)
+
+
+cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
+    """Runs the job in a frozen copy, waits for it without the GIL, and tells what became of it (clone_to_raw).
+
+    NativeError: "memory" where there is no room for a copy, "late" when it was ended at its deadline, "permission",
+    "torn" when it did not come to its end.
+    """
+    cdef mi_clone_order order
+    cdef mi_clone clone
+    cdef mi_error error
+    cdef uint64_t copied
+    clone_order_fill(&order, mi_census_job_run, job, deadline, room)
+    error = mi_clone_start(&clone, &order)
+    copied = mi_os_now_ns()
+    if error == MI_OK:
+        with nogil:
+            mi_clone_wait(&clone)
+    told = clone_to_raw(&clone, error, room)
+    told["held_s"] = told["world_s"] or (copied - held_from) * 1e-9
+    if told["reason"] is not None:
+        if error == MI_OK:
+            error = clone.result.error
+        names = {MI_E_MEMORY: "memory", MI_E_PERMISSION: "permission", MI_E_LAYOUT: "layout", MI_E_ABSENT: "absent"}
+        raise NativeError("late" if told["end"] == "late" else names.get(error, "torn"), told["reason"])
+    return told
+
+
+def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
+                   room_bytes=None):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
     max_pause -- seconds for which the GIL may be held (other threads stopped); None: no ceiling
     threads   -- native threads that walk, 0: as many as help
     guesses   -- look for what points to unknown blocks
+    consistent -- walk in a frozen copy of the process: only making it is waited for, so max_pause does not apply
+    deadline  -- seconds after which the copy is ended, and NativeError raised
+    room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
-    cdef mi_runtime runtime
+    cdef _CensusResult result = _CensusResult()
     cdef mi_arena_table table
     cdef mi_allocator allocator
-    cdef mi_heap_walk walk
     cdef mi_types types
-    cdef mi_census census
     cdef mi_census_roots roots
-    cdef mi_census_request request
-    cdef mi_error error
+    cdef mi_census_job job
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
     cdef uint64_t begun = mi_os_now_ns(), held_from
+    cdef mi_error error
     held = all_types()
     cdef bytes addresses = addresses_of(held)
     guard.open(MI_TARGET_SELF, 0)
-    check(mi_runtime_open(&runtime, &guard.target, layout))
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     raw_allocator = allocator_to_raw(guard, &allocator)
+    room = (None, None)
+    if consistent:
+        if not 0 < deadline <= 1e9:
+            raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
+        room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
-    roots = roots_of(layout, self)
-    request.target, request.layout, request.heap, request.types = &guard.target, layout, &walk.heap, &types
-    request.padding = 16 if raw_allocator["padding_bytes"] else 0
-    request.threads, request.guesses = threads, guesses
-    request.roots, request.root_count = &roots, 1
-    check(mi_target_refresh(&guard.target))
-    own_table(&guard.target, layout, &table, &hidden)
-    held_from = mi_os_now_ns()
-    (<mi_timed_target *>&guard.target).until_ns = ceiling_of(max_pause)
-    # Nothing is allocated from pymalloc from here to the end of the walk.
-    error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, MI_WALK_POOLS, &walk)
-    if error == MI_OK:
-        error = mi_census_take(&request, &census)
-    pause = (mi_os_now_ns() - held_from) * 1e-9
     try:
-        check(error)
-        raw = census_to_raw(layout, &types, &census)
+        result.open(types.count)
+        roots = roots_of(layout, self)
+        memset(&job, 0, sizeof(job))
+        job.self, job.found, job.rows = self, result.found, <mi_census_row *>(result.found + 1)
+        job.frozen = consistent
+        job.request.layout, job.request.types = layout, &types
+        job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
+        job.request.threads, job.request.guesses = threads, guesses
+        job.request.roots, job.request.root_count = &roots, 1
+        check(mi_target_refresh(&guard.target))
+        own_table(&guard.target, layout, &table, &hidden)
+        job.hidden = &table if hidden else NULL
+        held_from = mi_os_now_ns()
+        # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
+        if consistent:
+            frozen = census_frozen(&job, deadline, room, held_from)
+            pause = frozen["held_s"]
+        else:
+            frozen = None
+            (<mi_timed_target *>&guard.target).until_ns = ceiling_of(max_pause)
+            error = mi_census_job_run(&guard.target, &job)
+            pause = (mi_os_now_ns() - held_from) * 1e-9
+            check(error)
+        raw = census_to_raw(layout, &types, result.found)
         raw.update(raw_allocator)
-        raw["reasons"] += heap_reasons(&walk)
+        raw["consistent"], raw["frozen"] = bool(consistent), frozen
+        if frozen is not None and frozen["missing_bytes"]:
+            raw["reasons"].append(f"{frozen['missing_bytes']} bytes of memory are kept from copies (MADV_DONTFORK)")
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
     finally:
-        mi_heap_walk_free(&walk)
         mi_types_free(&types)
-        if error == MI_OK:
-            mi_census_free(&census)
 
 
 def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
@@ -218,13 +284,24 @@ def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double 
                             "own_blocks": None if own_blocks < 0 else own_blocks})
 
 
-cdef list heap_reasons(const mi_heap_walk *walk):
-    """Why the walk of the pools was not whole: texts."""
+def census_record_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same, walked in a frozen copy."""
+    record_write(fd, kind, {"census": census_capture(max_pause, 0, True, True),
+                            "own_blocks": None if own_blocks < 0 else own_blocks})
+
+
+cdef list heap_reasons(const mi_census_found *found):
+    """Why the walk was not whole: texts."""
     cdef size_t i
-    reasons = [f"interpreter {walk.omitted[i].interpreter} was left out: {omission_text(&walk.omitted[i])}"
-               for i in range(walk.omitted_count)]
-    if walk.heap.torn_pools or walk.heap.torn_arenas:
-        reasons.append(f"{walk.heap.torn_pools} pools and {walk.heap.torn_arenas} arenas contradict themselves")
-    if walk.heap.arenas_left:
-        reasons.append(f"max_pause was reached: {walk.heap.arenas_left} arenas were left out")
+    reasons = [f"interpreter {found.omitted[i].interpreter} was left out: {omission_text(&found.omitted[i])}"
+               for i in range(min(found.omitted_count, <size_t>64))]
+    if found.omitted_count > 64:
+        reasons.append(f"{found.omitted_count - 64} more interpreters were left out")
+    if found.torn_pools or found.torn_arenas:
+        reasons.append(f"{found.torn_pools} pools and {found.torn_arenas} arenas contradict themselves")
+    if found.arenas_left:
+        reasons.append(f"max_pause was reached: {found.arenas_left} arenas were left out")
+    if found.census.pools_left:
+        reasons.append(f"max_pause was reached: {found.census.pools_left} pools were left out, and what their objects "
+                       "own is unknown")
     return reasons

@@ -28,12 +28,12 @@ cdef dict failed(error):
     return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
 
 
-cdef _Table census_aside(max_pause):
+cdef _Table census_aside(max_pause, consistent):
     """A census in marshal's format, in memory of our own: what is measured after it does not find its values."""
     cdef plain_buffer buffer = plain_buffer(NULL, 0, 0)
     cdef _Table table = _Table()
     try:
-        census = census_capture(max_pause=max_pause)
+        census = census_capture(max_pause=max_pause, consistent=consistent)
     except Exception as error:
         census = failed(error)
     try:
@@ -44,7 +44,7 @@ cdef _Table census_aside(max_pause):
     return table
 
 
-def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, stored=False):
+def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, stored=False, consistent=False):
     """Every capture that a report needs: {section: what its function returned}.
 
     A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
@@ -56,6 +56,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
                   memory of our own, which the survey of the process names as such. And with a census.
     stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
                   is bytes in marshal's format: its values must not lie in what is measured after it
+    consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -74,7 +75,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
         except Exception as error:
             raw[section] = failed(error)
         if stored and section == "heap":
-            raw["census"] = census_aside(max_pause)
+            raw["census"] = census_aside(max_pause, consistent)
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
             raw[section]["enabled"] = gc_enabled
     if drawn and not stored:  # last: nothing that it leaves behind is in another figure
@@ -114,10 +115,12 @@ cdef record_write(int fd, uint32_t kind, object value):
 
 
 def raw_record(
-    int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False, bint stored=False
+    int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False, bint stored=False,
+    bint consistent=False,
 ):
     """raw_take() as a record of the launcher's file; what csrc/launch/preload.c calls."""
-    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, bool(drawn), bool(stored))
+    raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, bool(drawn), bool(stored),
+                   bool(consistent))
     process = raw["process"]
     if process.get("open_files") is not None:
         process["open_files"] -= 1  # the launcher's file
@@ -134,6 +137,11 @@ def raw_record_drawn(int fd, int kind, int64_t own_blocks, bint gc_enabled, doub
 def raw_record_stored(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """The same with each pool and a census, for a snapshot."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True)
+
+
+def raw_record_stored_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with the census walked in a frozen copy."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, True)
 
 
 def growth_record(int fd, max_pause=None):

@@ -13,6 +13,7 @@ The raw format, what `_native.census_capture()` returns:
                          "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
     large             -- whether malloc's heaps were walked; large_reason: why not
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
+    frozen            -- None, or a dict of native/clone.pxi's clone_to_raw: the copy that was walked
     reasons           -- texts: why the figures are not exact
     seconds, pause_s
 
@@ -32,6 +33,7 @@ from ..models.census import (
     Census,
     Coverage,
     FreeListRow,
+    FrozenCopy,
     PathTotals,
     SizeClassRow,
     TypeRow,
@@ -55,7 +57,14 @@ class Row(NamedTuple):
         return sum(self.small) + self.large_count
 
 
-def census(*, max_pause: float | None = 1.0, threads: int = 0, guesses: bool = False) -> Census:
+def census(
+    *,
+    max_pause: float | None = 1.0,
+    threads: int = 0,
+    guesses: bool = False,
+    consistent: bool = False,
+    deadline: float = 60.0,
+) -> Census:
     """What is in every live block of this process: counts and bytes by type, by owner of buffers, and what is unknown.
 
     Objects are recognised by their header: a pointer to a type that `object` leads to by its subclasses, at the place
@@ -68,11 +77,22 @@ def census(*, max_pause: float | None = 1.0, threads: int = 0, guesses: bool = F
     0: as many as help. guesses -- look for what points to unknown blocks, which takes as long again; what is found is a
     guess.
 
-    Raises NativeError (code "layout") when this interpreter's structures could not be verified.
+    consistent -- walk in a frozen copy of the process instead: one moment even of what C code changes without the GIL,
+    and of interpreters with a GIL of their own. Threads wait only while the copy is made (`pause_s`) and for the pages
+    that they write while it lives (`frozen`); the program sees no child and no signal, and runs no atfork handler. The
+    caller waits without the GIL; the walk has one native thread. deadline -- seconds after which the copy is ended.
+
+    Raises NativeError: code "layout" when this interpreter's structures could not be verified; of a consistent census
+    "memory" where control groups or the machine leave no room for the copied pages, "late" at the deadline,
+    "permission" where the system call is refused.
     """
     from .. import _native
 
-    return build(_native.census_capture(max_pause=max_pause, threads=threads, guesses=guesses))
+    return build(
+        _native.census_capture(
+            max_pause=max_pause, threads=threads, guesses=guesses, consistent=consistent, deadline=deadline
+        )
+    )
 
 
 def build(raw: Mapping[str, Any]) -> Census:
@@ -164,7 +184,15 @@ def build(raw: Mapping[str, Any]) -> Census:
         table_bytes=raw["table_bytes"],
         exact=not raw["reasons"],
         reason="; ".join(raw["reasons"]) or None,
+        frozen=frozen_copy(raw["frozen"]),
     )
+
+
+def frozen_copy(raw: Mapping[str, Any] | None) -> FrozenCopy | None:
+    if raw is None:
+        return None
+    same = ("lived_s", "minor_faults", "major_faults", "needed_bytes", "room_bytes", "room_by", "missing_bytes", "torn")
+    return FrozenCopy(call_s=raw["pause_s"], **{name: raw[name] for name in same})
 
 
 def guess_text(guesses: list[tuple[str, tuple[bytes | None, bytes | None] | None, int, int]] | None) -> str | None:

@@ -11,7 +11,9 @@ from ..errors import SnapshotError
 FINAL = 5  # csrc/launch/record.h: MI_RECORD_FINAL
 
 
-def snapshot(path: str | os.PathLike[str], *, force: bool = False, max_pause: float | None = 1.0) -> None:
+def snapshot(
+    path: str | os.PathLike[str], *, force: bool = False, max_pause: float | None = 1.0, consistent: bool = False
+) -> None:
     """Writes heap map, census, memory tree, collector and GIL of this process, now, as the folder `path` (NAME.mi).
 
     This process measures (see report() and census()) and hands the captures over in memory; a process of its own
@@ -20,6 +22,8 @@ def snapshot(path: str | os.PathLike[str], *, force: bool = False, max_pause: fl
 
     force -- replace a snapshot of that name, as a whole and at once
     max_pause -- seconds for which each part may keep the process waiting; what is not measured by then is left out
+    consistent -- the census walks in a frozen copy (see census()), made right behind the heap map; the other parts are
+        read from the process itself. Where no copy can be made, the snapshot is without a census and says why.
 
     Raises SnapshotError: pyarrow is missing, the name is taken, it cannot be written.
     """
@@ -30,7 +34,7 @@ def snapshot(path: str | os.PathLike[str], *, force: bool = False, max_pause: fl
     require_writer()
     captured = os.memfd_create("meminspect-snapshot", os.MFD_CLOEXEC)
     try:
-        take(captured, max_pause)
+        take(captured, max_pause, consistent)
         write(captured, name, force)
     finally:
         os.close(captured)
@@ -46,13 +50,14 @@ def require_writer() -> None:
         raise SnapshotError("snapshots are written by another process, and this one does not know its interpreter")
 
 
-def take(fd: int, max_pause: float | None) -> None:
+def take(fd: int, max_pause: float | None, consistent: bool) -> None:
     """The captures as one record."""
     import gc
 
     from .. import _native
 
-    _native.raw_record_stored(fd, FINAL, -1, gc.isenabled(), 1e9 if max_pause is None else max_pause)
+    record = _native.raw_record_stored_consistent if consistent else _native.raw_record_stored
+    record(fd, FINAL, -1, gc.isenabled(), 1e9 if max_pause is None else max_pause)
 
 
 def write(fd: int, path: str, force: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ..analysis.words import count, percent, seconds, size
-from ..models.census import Census, TypeRow
+from ..models.census import Census, FrozenCopy, TypeRow
 from .page import ANSWER, DIM, WARN, Column, Page
 
 
@@ -137,11 +137,21 @@ def unknown(page: Page, census: Census, top: int) -> None:
 
 
 def measured(census: Census) -> str:
-    how = "in a frozen copy of the process" if census.consistent else "with the program's other threads waiting"
+    if census.frozen is not None:
+        return measured_in_copy(census, census.frozen)
     return (
-        f"Measured {how} in {seconds(census.pause_s)} on {count(census.threads, 'thread')}, "
-        f"{seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given "
+        f"Measured with the program's other threads waiting, in {seconds(census.pause_s)} on "
+        f"{count(census.threads, 'thread')}, {seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given "
         "back since."
+    )
+
+
+def measured_in_copy(census: Census, copy: FrozenCopy) -> str:
+    faults = count(copy.minor_faults + copy.major_faults, "page fault")
+    return (
+        f"Measured in a frozen copy of the process: threads waited {seconds(census.pause_s)} for it, and it lived "
+        f"{seconds(copy.lived_s)}, with {faults} of the program's; {seconds(census.seconds)} in all, with "
+        f"{size(census.bitmap_bytes + census.table_bytes)} of tables given back since."
     )
 
 

@@ -1,0 +1,34 @@
+/* census_job.h - all of a census that must be of one moment, as one piece of work: the heaps are walked, then their
+ * blocks counted.
+ *
+ * It runs in the process itself while its threads are held still, or in a frozen copy of it (clone.h): so it makes no
+ * Python object, and what it finds is put into memory of the caller, which the copy shares with the program. */
+#ifndef MI_CENSUS_JOB_H
+#define MI_CENSUS_JOB_H
+
+#include "census.h"
+#include "heap_walk.h"
+
+enum { MI_CENSUS_OMITTED = 64 };
+
+/* All of it lies in one mapping: copied across processes as it is, but for the pointer to the rows. */
+typedef struct mi_census_found {
+    mi_census census; /* `objects` points to the caller's rows */
+    uint64_t torn_pools, torn_arenas, arenas_left;
+    size_t omitted_count; /* of omitted[], which has no room for more than MI_CENSUS_OMITTED */
+    mi_omitted omitted[MI_CENSUS_OMITTED];
+} mi_census_found;
+
+typedef struct mi_census_job {
+    uintptr_t self;               /* the interpreter whose GIL the caller holds */
+    const mi_arena_table *hidden; /* see heap_walk.h */
+    int frozen;                   /* in a copy, where nothing moves: one native thread, all interpreters */
+    mi_census_request request;    /* without target and heap */
+    mi_census_row *rows;          /* one a type, zeroed */
+    mi_census_found *found;
+} mi_census_job;
+
+/* `job` is a mi_census_job; mi_clone_work's form. */
+mi_error mi_census_job_run(const mi_target *target, void *job);
+
+#endif
