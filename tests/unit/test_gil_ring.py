@@ -20,9 +20,24 @@ pytestmark = [
 
 def build(folder: Path, *flags: str) -> Path:
     csrc = ROOT / "csrc"
-    sources = [csrc / "gil" / "gil_ring.c", csrc / "os" / "os_linux.c", csrc / "base" / "error.c", ROOT / "tests" / "native" / "ring_main.c"]
+    sources = [
+        csrc / "gil" / "gil_ring.c",
+        csrc / "os" / "os_linux.c",
+        csrc / "base" / "error.c",
+        ROOT / "tests" / "native" / "ring_main.c",
+    ]
     program = folder / "ring"
-    base = [str(COMPILER), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", *(f"-I{room}" for room in csrc.iterdir()), *flags]
+    base = [
+        str(COMPILER),
+        "-std=gnu11",
+        "-O1",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        *(f"-I{room}" for room in csrc.iterdir()),
+        *flags,
+    ]
     subprocess.run([*base, *map(str, sources), "-o", str(program), "-pthread"], check=True, capture_output=True)
     return program
 

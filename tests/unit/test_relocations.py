@@ -34,11 +34,24 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each kind as an executable."""
     folder = tmp_path_factory.mktemp("relocations")
     csrc, native = ROOT / "csrc", ROOT / "tests" / "native"
-    core = [csrc / "os" / "relocations.c", csrc / "os" / "os_linux.c", csrc / "base" / "error.c", native / "relocations_main.c"]
+    core = [
+        csrc / "os" / "relocations.c",
+        csrc / "os" / "os_linux.c",
+        csrc / "base" / "error.c",
+        native / "relocations_main.c",
+    ]
     caller = native / "relocations_caller.c"
     made = {}
     for kind, (code, link) in KINDS.items():
-        base = [str(COMPILER), "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", *(f"-I{room}" for room in csrc.iterdir())]
+        base = [
+            str(COMPILER),
+            "-std=gnu11",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *(f"-I{room}" for room in csrc.iterdir()),
+        ]
         program = folder / kind
         sources = [*map(str, core)]
         if kind.startswith("library"):
