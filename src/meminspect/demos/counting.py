@@ -25,8 +25,8 @@ class Counting(Demo):
     title = "Counting references"
     claim = (
         "Every name, container and closure that refers to an object adds one to its count. `del` takes a reference "
-        "away, not an object; the last one to go frees it at once, before the next statement, and its block is the first of "
-        "its pool to be given out again."
+        "away, not an object; the last one to go frees it at once, before the next statement, and its block is the "
+        "first of its pool to be given out again."
     )
     title_zh = "引用计数"
     claim_zh = (

@@ -19,9 +19,9 @@ class Cycles(Demo):
     chapter = "03"
     title = "Cycles, and who frees them"
     claim = (
-        "Objects that refer to each other keep each other's count above zero, so counting never frees them; the collector "
-        "does. A `__del__` does not stop it: it is called once, and nothing ends up in gc.garbage. A weak reference "
-        "back makes no cycle at all."
+        "Objects that refer to each other keep each other's count above zero, so counting never frees them; the "
+        "collector does. A `__del__` does not stop it: it is called once, and nothing ends up in gc.garbage. A "
+        "weak reference back makes no cycle at all."
     )
     title_zh = "循环引用，以及谁来释放它们"
     claim_zh = (
@@ -29,9 +29,9 @@ class Cycles(Demo):
         "__del__ 并不妨碍回收：它只被调用一次，gc.garbage 中什么也不会留下；用弱引用回指则根本不构成循环。"
     )
     experiment = (
-        f"{PAIRS} pairs of objects are made and let go, linked one way, both ways, with a weak reference back, and with a "
-        "__del__, while automatic collection is off; weak references tell how many live before and after gc.collect(). "
-        "Then an object saves itself in its __del__."
+        f"{PAIRS} pairs of objects are made and let go, linked one way, both ways, with a weak reference back, and "
+        "with a __del__, while automatic collection is off; weak references tell how many live before and after "
+        "gc.collect(). Then an object saves itself in its __del__."
     )
     notes = (
         "Up to Python 3.3 a cycle with __del__ was never freed and went to gc.garbage. Since 3.4 (PEP 442) it is freed "
@@ -177,14 +177,12 @@ def resurrected() -> tuple[Evidence, Check]:
     rows: list[tuple[Cell, ...]] = []
     watch = weakref.ref(Phoenix())
     address = id(watch())
-    rows.append(("made, and let go", address_text(address), Phoenix.calls, "no"))
+    rows.append(("made, and let go", f"{address:#x}", Phoenix.calls, "no"))
     gc.collect()
     back = Phoenix.saved.pop()
     finalized = header(back).finalized
     same = id(back) == address
-    rows.append(
-        ("gc.collect(): saved by its __del__", address_text(id(back)), Phoenix.calls, "yes" if finalized else "no")
-    )
+    rows.append(("gc.collect(): saved by its __del__", f"{id(back):#x}", Phoenix.calls, "yes" if finalized else "no"))
     end = weakref.ref(back)
     del back
     gc.collect()
@@ -203,7 +201,3 @@ def resurrected() -> tuple[Evidence, Check]:
         f"{Phoenix.calls} call in all; it came back at {'the same' if same else 'another'} address and was "
         f"{'freed' if gone else 'not freed'} the second time",
     )
-
-
-def address_text(address: int) -> str:
-    return f"{address:#x}"

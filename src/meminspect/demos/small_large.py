@@ -26,7 +26,10 @@ class SmallLarge(Demo):
         "goes to malloc. A pool is filled before the next one is begun."
     )
     title_zh = "小请求与大请求"
-    claim_zh = "不超过 512 字节的请求由 pymalloc 从同一大小的块组成的池中分配，多一个字节就交给 malloc；一个池填满之后才开始下一个。"
+    claim_zh = (
+        "不超过 512 字节的请求由 pymalloc 从同一大小的块组成的池中分配，"
+        "多一个字节就交给 malloc；一个池填满之后才开始下一个。"
+    )
     experiment = (
         "Blocks of sizes on both sides of the edge are really allocated, and where each lies is looked up. Then a "
         "thousand objects of one size class are made while its pools are counted before, during and after."

@@ -88,7 +88,8 @@ def timeline(page: Page, evidence: Evidence) -> None:
     if evidence.timeline is None or not evidence.timeline.spans:
         return
     end = max(span.end_s for span in evidence.timeline.spans) or 1e-9
-    width, full, empty = max(10, page.width - 24), *("█·" if page.unicode else "#.")
+    width = max(10, page.width - 24)
+    full, empty = ("█", "·") if page.unicode else ("#", ".")
     page.line()
     for lane in evidence.timeline.lanes:
         marks = [empty] * width

@@ -1,0 +1,167 @@
+"""Fragmentation: which few objects keep whole arenas, and what pools and malloc make of equal blocks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from ..models.demo import Cell, Check, Evidence
+from ..models.heap import HeapMap
+from ..probes.heap import heap_map
+from ._base import Demo, Observed, allocator
+from ._measure import in_child, spread
+from ._processes import resident_bytes
+
+OBJECT_BYTES = 400
+MIB = 1 << 20
+FILLED, FAST_FILLED = 64 * MIB, 12 * MIB
+LARGE = 64 * MIB  # above the highest threshold from which glibc takes a mapping of its own (32 MiB)
+OBJECTS, FAST_OBJECTS = 500_000, 100_000
+REPETITIONS, FAST_REPETITIONS = 5, 2
+ENOUGH = 0.8  # of the arenas: other threads may put blocks into some
+
+
+class Fragmentation(Demo):
+    name = "fragmentation"
+    chapter = "06"
+    title = "Arenas, and what keeps them"
+    claim = (
+        "An arena goes back to the system when its last block is freed, and not before: one object of 400 bytes in "
+        "each keeps all of them. Equal blocks in a pool need no header each, so a small object takes less memory "
+        "than from malloc. A large block has a mapping of its own and goes back at once."
+    )
+    title_zh = "内存区（arena）与碎片"
+    claim_zh = (
+        "一个 arena 只有在最后一个内存块被释放后才归还系统："
+        "每个 arena 里留下一个 400 字节的对象就能把它们全部留住；池中大小相同的块不需要各自的头部，"
+        "小对象比用 malloc 分配更省内存；大块有自己的内存映射，释放后立即归还。"
+    )
+    experiment = (
+        f"Objects of {OBJECT_BYTES} bytes fill arenas; all but the first in each new arena are freed, then these "
+        "too, and the arenas are read from pymalloc's own table each time. In two new processes, one with "
+        "PYTHONMALLOC=malloc, the same objects are made and freed, timed, and their resident memory is measured. A "
+        "large block is made and freed."
+    )
+    notes = (
+        "An arena has 1 MiB since CPython 3.10 (256 KiB before).",
+        "Books that say that Python never gives memory back describe versions before 2.5: since then empty arenas "
+        "are freed.",
+        "Free-threaded builds use mimalloc: segments and pages instead of arenas and pools; PYTHONMALLOC=malloc is "
+        "not possible there.",
+        "malloc's chunks have a header of 8 bytes and at least 32 bytes on 64-bit systems.",
+    )
+
+    def observe(self, fast: bool) -> Observed:
+        large, returned = large_block()
+        if not allocator().startswith("pymalloc"):
+            reason = f"this interpreter allocates by {allocator()}, which has no arenas of pymalloc's"
+            kept = Check("An arena is kept by one object", None, reason, reason)
+            # mimalloc keeps a freed block for a while before it gives the memory back
+            return Observed((large,), (kept,) if allocator().startswith("mimalloc") else (kept, returned))
+        filled, checks = fill_and_free(FAST_FILLED if fast else FILLED)
+        compared, cheaper = against_malloc(fast)
+        return Observed((filled, compared, large), (*checks, cheaper, returned))
+
+
+def fill_and_free(size: int) -> tuple[Evidence, tuple[Check, ...]]:
+    rows: list[tuple[Cell, ...]] = []
+
+    def note(moment: str) -> HeapMap:
+        heap = heap_map()
+        used = sum(arena.used_bytes for arena in heap.arenas)
+        held = sum(arena.size_bytes for arena in heap.arenas)
+        share = round(100 * used / held, 1) if held else None
+        rows.append((moment, len(heap.arenas), round(held / MIB, 1), share, round(resident_bytes() / MIB, 1)))
+        return heap
+
+    before = {arena.address for arena in note("before").arenas}
+    kept: list[bytes | None] = [bytes(OBJECT_BYTES) for _ in range(size // OBJECT_BYTES)]
+    full = note(f"{len(kept):,} objects made")
+    survivors = first_of_each(kept, full, before)
+    made = {arena.address for arena in full.arenas} - before
+    kept.clear()
+    pinned = {arena.address for arena in note(f"all freed but {len(survivors)}").arenas} & made
+    survivors.clear()
+    left = {arena.address for arena in note("these freed too").arenas} & made
+    evidence = Evidence(
+        title="Arenas filled, and emptied",
+        text="One object is kept in each arena that was new.",
+        columns=("moment", "arenas", "MiB in arenas", "% used", "RSS MiB"),
+        rows=tuple(rows),
+    )
+    return evidence, (
+        Check(
+            "One object keeps an arena",
+            len(made) > 0 and len(pinned) >= ENOUGH * len(made),
+            f"{len(pinned)} of {len(made)} new arenas were kept by one object of {OBJECT_BYTES} bytes in each",
+        ),
+        Check(
+            "An arena goes back when its last block is freed",
+            len(left) <= (1 - ENOUGH) * len(made) + 2,
+            f"{len(left)} of {len(made)} were left when these objects had gone",
+        ),
+    )
+
+
+def first_of_each(kept: list[bytes | None], heap: HeapMap, before: set[int]) -> list[bytes]:
+    """One object for each arena that is not in `before`."""
+    arenas = sorted(heap.arenas, key=lambda arena: arena.address)
+    begins = [arena.address for arena in arenas]
+    found: dict[int, bytes] = {}
+    for value in kept:
+        if value is None:
+            continue
+        at = bisect_right(begins, id(value)) - 1
+        if at >= 0 and id(value) < begins[at] + arenas[at].size_bytes and begins[at] not in before:
+            found.setdefault(begins[at], value)
+    return list(found.values())
+
+
+def against_malloc(fast: bool) -> tuple[Evidence, Check]:
+    claim = "A small object takes less memory from a pool than from malloc"
+    arguments = (FAST_OBJECTS, FAST_REPETITIONS) if fast else (OBJECTS, REPETITIONS)
+    try:
+        found = {
+            name: in_child(f"{__package__}._processes", "allocator_costs", *arguments, PYTHONMALLOC=name)
+            for name in ("pymalloc", "malloc")
+        }
+    except RuntimeError as error:
+        return Evidence("pymalloc and malloc", str(error), (), ()), Check(claim, None, str(error), str(error))
+    rows: list[tuple[Cell, ...]] = []
+    for name, costs in found.items():
+        make, free = (spread(costs[key]).scaled(1e9) for key in ("make_s", "free_s"))
+        rows.append((name, round(costs["bytes"], 1), make.text(), free.text()))
+    evidence = Evidence(
+        title=f"{arguments[0]:,} times object(), 16 bytes",
+        text=f"Of {arguments[1]} repetitions: median (lowest to highest) of CPU time; resident bytes of each object.",
+        columns=("PYTHONMALLOC", "bytes each", "make ns", "free ns"),
+        rows=tuple(rows),
+    )
+    ours, theirs = found["pymalloc"]["bytes"], found["malloc"]["bytes"]
+    return evidence, Check(claim, ours < 0.8 * theirs, f"{ours:,.1f} bytes by pymalloc, {theirs:,.1f} by malloc")
+
+
+def large_block() -> tuple[Evidence, Check]:
+    rows: list[tuple[Cell, ...]] = []
+    seen: list[int] = []
+
+    def note(moment: str) -> None:
+        seen.append(resident_bytes())
+        rows.append((moment, round(seen[-1] / MIB, 1)))
+
+    note("before")
+    value = b"x" * LARGE
+    note(f"{LARGE // MIB} MiB made")
+    del value
+    note("freed")
+    grown, back = seen[1] - seen[0], seen[1] - seen[2]
+    evidence = Evidence(
+        title="A large block",
+        text="Resident memory of this process.",
+        columns=("moment", "RSS MiB"),
+        rows=tuple(rows),
+    )
+    return evidence, Check(
+        "A large block goes back to the system as soon as it is freed",
+        grown > LARGE // 2 and back > 0.8 * grown,
+        f"RSS grew by {grown / MIB:,.1f} MiB and fell by {back / MIB:,.1f} MiB",
+    )
