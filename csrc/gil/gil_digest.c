@@ -116,9 +116,9 @@ static mi_error pair_of(mi_gil_digest *digest, uint32_t from, uint32_t to, mi_gi
     }
     if (digest->pair_count == digest->pair_room) {
         size_t room = digest->pair_room ? digest->pair_room * 2 : FIRST_PAIRS;
-        mi_gil_pair *grown = digest->pairs ? mi_os_realloc(digest->pairs, digest->pair_room * sizeof *grown,
-                                                           room * sizeof *grown)
-                                           : mi_os_alloc(room * sizeof *grown);
+        mi_gil_pair *grown = digest->pairs
+                                 ? mi_os_realloc(digest->pairs, digest->pair_room * sizeof *grown, room * sizeof *grown)
+                                 : mi_os_alloc(room * sizeof *grown);
         if (!grown) return MI_E_MEMORY;
         digest->pairs = grown;
         digest->pair_room = room;
@@ -153,8 +153,7 @@ static void widen(mi_gil_digest *digest) {
         if (row >= digest->tiled && row != MI_GIL_TILED_MOST) continue;
         for (size_t at = 0; at < MI_GIL_TILES; at++)
             for (size_t kind = 0; kind < 2; kind++)
-                tiles[at][kind] =
-                    at < MI_GIL_TILES / 2 ? tiles[2 * at][kind] + tiles[2 * at + 1][kind] : 0;
+                tiles[at][kind] = at < MI_GIL_TILES / 2 ? tiles[2 * at][kind] + tiles[2 * at + 1][kind] : 0;
     }
     digest->tile_ns *= 2;
 }

@@ -10,9 +10,9 @@
 #include "gil_spans.h"
 
 enum {
-    MI_GIL_BITS = 8,                                      /* 256 buckets to a power of two */
-    MI_GIL_BUCKETS = (44 - MI_GIL_BITS) << MI_GIL_BITS,   /* up to 2.4 hours; longer ones count as that */
-    MI_GIL_PAIR_BUCKETS = 64 * 8,                         /* 8 to a power of two */
+    MI_GIL_BITS = 8,                                    /* 256 buckets to a power of two */
+    MI_GIL_BUCKETS = (44 - MI_GIL_BITS) << MI_GIL_BITS, /* up to 2.4 hours; longer ones count as that */
+    MI_GIL_PAIR_BUCKETS = 64 * 8,                       /* 8 to a power of two */
     MI_GIL_LONGEST = 20,
     MI_GIL_PAIRS_MOST = 1 << 16,
     MI_GIL_COLLECTIONS_MOST = 1 << 16,
@@ -28,16 +28,16 @@ typedef struct mi_gil_lengths {
 } mi_gil_lengths;
 
 typedef struct mi_gil_thread_digest {
-    uint64_t forced, voluntary;      /* releases */
-    uint64_t blocked_ns;             /* of its waits: those in which it slept */
+    uint64_t forced, voluntary; /* releases */
+    uint64_t blocked_ns;        /* of its waits: those in which it slept */
     mi_gil_lengths holds, waits;
 } mi_gil_thread_digest;
 
 typedef struct mi_gil_pair {
     uint32_t from, to;
-    uint64_t forced, voluntary; /* hand-offs */
-    uint64_t waited_ns;         /* for them */
-    uint32_t long_waits[MI_GIL_PAIR_BUCKETS];   /* of waits that ended with a forced release */
+    uint64_t forced, voluntary;               /* hand-offs */
+    uint64_t waited_ns;                       /* for them */
+    uint32_t long_waits[MI_GIL_PAIR_BUCKETS]; /* of waits that ended with a forced release */
     uint64_t long_totals[MI_GIL_PAIR_BUCKETS];
 } mi_gil_pair;
 

@@ -118,9 +118,9 @@ static size_t slice_packets(mi_gil_encoder *encoder, const mi_gil_span *span, ui
     begin_event(&event, SLICE_BEGIN, track);
     put_number(&event, 3, is_collection ? MI_GIL_CATEGORY_GC : MI_GIL_CATEGORY_GIL);
     put_number(&event, 10,
-               is_collection                      ? MI_GIL_NAME_COLLECTION + generation
+               is_collection                    ? MI_GIL_NAME_COLLECTION + generation
                : span->kind == MI_GIL_SPAN_HOLD ? MI_GIL_NAME_HELD
-                                                  : MI_GIL_NAME_WAITING);
+                                                : MI_GIL_NAME_WAITING);
     if (is_collection) put_note(&event, MI_GIL_NOTE_COLLECTED, 3, span->detail);
     if (span->kind == MI_GIL_SPAN_HOLD) {
         uint64_t base = (uint64_t)span->gil << 48;
@@ -157,22 +157,25 @@ static size_t slice_text(mi_gil_encoder *encoder, const mi_gil_span *span, uint6
                                 ",\"name\":\"collection, generation %u\",\"cat\":\"gc\",\"args\":{\"collected\":%llu}}",
                                 pid, span->gil, TIME_OF(begin), TIME_OF(length), span->other,
                                 (unsigned long long)span->detail);
-    size = snprintf(out, RECORD_MOST, ",\n{\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME ",\"dur\":" TIME
-                    ",\"name\":\"%s\",\"cat\":\"gil\"", pid, tid, TIME_OF(begin), TIME_OF(length),
-                    span->kind == MI_GIL_SPAN_HOLD ? "held" : "waiting");
+    size = snprintf(out, RECORD_MOST,
+                    ",\n{\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME ",\"dur\":" TIME
+                    ",\"name\":\"%s\",\"cat\":\"gil\"",
+                    pid, tid, TIME_OF(begin), TIME_OF(length), span->kind == MI_GIL_SPAN_HOLD ? "held" : "waiting");
     if (span->kind != MI_GIL_SPAN_HOLD) return (size_t)(size + sprintf(out + size, "}"));
     size += sprintf(out + size, ",\"args\":{\"forced\":%s", span->flags & MI_GIL_FORCED ? "true" : "false");
     if (span->other) size += sprintf(out + size, ",\"asked_by\":%d", native_id_of(encoder, span->other));
     size += sprintf(out + size, "}}");
     if (span->came && encoder->arrow[span->gil] == span->came)
-        size += sprintf(out + size, ",\n{\"ph\":\"f\",\"bp\":\"e\",\"id\":\"%u.%llu\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME
-                        ",\"name\":\"hand-off\",\"cat\":\"gil\"}", span->gil, (unsigned long long)span->came, pid, tid,
-                        TIME_OF(begin));
+        size += sprintf(out + size,
+                        ",\n{\"ph\":\"f\",\"bp\":\"e\",\"id\":\"%u.%llu\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME
+                        ",\"name\":\"hand-off\",\"cat\":\"gil\"}",
+                        span->gil, (unsigned long long)span->came, pid, tid, TIME_OF(begin));
     encoder->arrow[span->gil] = end == span->end ? span->went : 0;
     if (encoder->arrow[span->gil])
-        size += sprintf(out + size, ",\n{\"ph\":\"s\",\"id\":\"%u.%llu\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME
-                        ",\"name\":\"hand-off\",\"cat\":\"gil\"}", span->gil, (unsigned long long)span->went, pid, tid,
-                        TIME_OF(end > begin ? end - 1 : end));
+        size += sprintf(out + size,
+                        ",\n{\"ph\":\"s\",\"id\":\"%u.%llu\",\"pid\":%d,\"tid\":%d,\"ts\":" TIME
+                        ",\"name\":\"hand-off\",\"cat\":\"gil\"}",
+                        span->gil, (unsigned long long)span->went, pid, tid, TIME_OF(end > begin ? end - 1 : end));
     return (size_t)size;
 }
 

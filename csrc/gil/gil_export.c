@@ -15,13 +15,18 @@ static uint64_t duration_of(const mi_gil_region *region, uint64_t ticks) {
     return mi_gil_ns(region, region->begin.ticks + ticks) - region->begin.ns;
 }
 
+/* Events in the log that were not taken out; another process may have written anything. */
+static uint64_t in_log(const mi_gil_region *region) {
+    uint64_t there = count_of(&region->logged) - count_of(&region->taken);
+    return there <= region->log_events ? there : 0;
+}
+
 void mi_gil_recover(mi_gil_region *region) {
     uint32_t last[MI_GILS_MOST];
     int known[MI_GILS_MOST] = {0};
-    uint64_t logged = count_of(&region->logged);
-    if (logged > region->log_events) logged = region->log_events;
-    for (uint64_t at = 0; at < logged; at++) {
-        const mi_gil_event *event = &mi_gil_log(region)[at];
+    uint64_t taken = count_of(&region->taken), waiting = in_log(region);
+    for (uint64_t at = taken; at < taken + waiting; at++) {
+        const mi_gil_event *event = mi_gil_log_at(region, at);
         if (event->gil >= MI_GILS_MOST) continue;
         last[event->gil] = event->number;
         known[event->gil] = 1;
@@ -39,9 +44,12 @@ void mi_gil_recover(mi_gil_region *region) {
     atomic_store(&region->state, MI_GIL_STOPPED);
 }
 
+void mi_gil_take(mi_gil_region *region, uint64_t taken) {
+    atomic_store_explicit(&region->taken, taken, memory_order_release);
+}
+
 void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) {
     uint32_t which = atomic_load(&region->which) & 1;
-    uint64_t logged = count_of(&region->logged);
     *head = (mi_gil_head){.begin_ns = region->begin.ns,
                           .end_ns = region->recent[which].ns,
                           .clock = region->clock,
@@ -51,7 +59,8 @@ void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) {
                           .gils_left_out = atomic_load(&region->gils_left_out),
                           .threads_left_out = atomic_load(&region->threads_left_out),
                           .pid = region->pid,
-                          .logged = logged < region->log_events ? logged : region->log_events,
+                          .logged = in_log(region),
+                          .taken = count_of(&region->taken),
                           .unlogged = count_of(&region->unlogged),
                           .log_events = region->log_events,
                           .strayed = count_of(&region->strayed)};
@@ -74,7 +83,9 @@ void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals 
                               .switch_number_begin = count_of(&counts->switch_number_begin),
                               .switch_number_end = count_of(&counts->switch_number_end),
                               .lost = count_of(&counts->lost),
-                              .closed = (int)atomic_load(&counts->closed)};
+                              .closed = (int)atomic_load(&counts->closed),
+                              .holder = atomic_load(&counts->holder),
+                              .held_since_ns = since_begin(region, count_of(&counts->held_since))};
 }
 
 void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals) {
@@ -92,9 +103,9 @@ void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_t
 }
 
 void mi_gil_export_events(const mi_gil_region *region, uint64_t from, uint64_t count, mi_gil_event *events) {
-    memcpy(events, mi_gil_log(region) + from, count * sizeof *events);
     for (uint64_t at = 0; at < count; at++) {
         mi_gil_event *event = &events[at];
+        *event = *mi_gil_log_at(region, from + at);
         int has_request =
             event->kind == MI_GIL_WAIT || event->kind == MI_GIL_ACQUIRED || event->kind == MI_GIL_ABANDONED;
         event->time = since_begin(region, event->time);

@@ -8,14 +8,16 @@ typedef struct mi_gil_head {
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC; the end of a trace that was cut off is when it was last seen alive */
     uint32_t clock, state, gils, threads, gils_left_out, threads_left_out;
     int32_t pid;
-    uint64_t logged, unlogged, log_events, strayed;
+    uint64_t logged, taken, unlogged, log_events, strayed; /* logged: in the log; taken: out of it before */
 } mi_gil_head;
 
 typedef struct mi_gil_totals {
     int64_t interpreter;
     uint64_t acquisitions, releases, forced_releases, hand_offs, forced_hand_offs, tstate_switches, timeouts, abandoned;
     uint64_t switch_number_begin, switch_number_end, lost;
-    int closed; /* 0: switch_number_end is not known */
+    int closed;             /* 0: switch_number_end is not known */
+    uint32_t holder;        /* now: row, 0: nobody or not known */
+    uint64_t held_since_ns; /* 0: nobody */
 } mi_gil_totals;
 
 typedef struct mi_gil_thread_totals {
@@ -30,10 +32,14 @@ typedef struct mi_gil_thread_totals {
  * log, but for what had been copied there already. */
 void mi_gil_recover(mi_gil_region *region);
 
+/* Gives the room of events up to the `taken`th back to the log. */
+void mi_gil_take(mi_gil_region *region, uint64_t taken);
+
 void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head);
 void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals *totals);
 void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals);
-/* Events [from, from + count) of the log, with times in nanoseconds since the beginning; a request from before it is 0. */
+/* Events [from, from + count) of all that came into the log, with times in nanoseconds since the beginning; a request
+ * from before it is 0. */
 void mi_gil_export_events(const mi_gil_region *region, uint64_t from, uint64_t count, mi_gil_event *events);
 
 #endif

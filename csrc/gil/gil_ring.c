@@ -133,8 +133,8 @@ mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **made) {
 /* What the other process wrote is not trusted: every part must lie in the file. */
 static int is_sound(const mi_gil_region *region, uint64_t size) {
     uint64_t rings = region->ring_events * MI_GILS_MOST * sizeof(mi_gil_event);
-    return region->magic == MI_GIL_REGION_MAGIC && region->size == size && region->log_events <= LOG_EVENTS_MOST &&
-           region->ring_events && region->ring_events <= RING_EVENTS &&
+    return region->magic == MI_GIL_REGION_MAGIC && region->size == size && region->log_events &&
+           region->log_events <= LOG_EVENTS_MOST && region->ring_events && region->ring_events <= RING_EVENTS &&
            !(region->ring_events & (region->ring_events - 1)) && region->gils_at >= sizeof *region &&
            region->gils_at <= size && region->threads_at <= size && region->rings_at <= size &&
            region->log_at <= size && region->gils_at + MI_GILS_MOST * sizeof(mi_gil_row) <= region->threads_at &&
@@ -168,15 +168,19 @@ static void drop(mi_gil_region *region, const mi_gil_event *events, uint64_t cou
 
 static uint64_t drain_ring(mi_gil_region *region, uint32_t gil) {
     mi_gil_row *row = &mi_gil_rows(region)[gil];
-    mi_gil_event *ring = mi_gil_ring(region, gil), *log = mi_gil_log(region);
+    mi_gil_event *ring = mi_gil_ring(region, gil);
     uint64_t head = atomic_load_explicit(&row->head, memory_order_acquire), moved = 0;
     uint64_t tail = atomic_load_explicit(&row->tail, memory_order_relaxed);
     while (tail != head) {
         uint64_t from = tail & (region->ring_events - 1), part = region->ring_events - from;
         if (part > head - tail) part = head - tail;
         uint64_t logged = atomic_load_explicit(&region->logged, memory_order_relaxed);
-        uint64_t room = region->log_events - logged, kept = part < room ? part : room;
-        memcpy(log + logged, ring + from, kept * sizeof *log);
+        uint64_t taken = atomic_load_explicit(&region->taken, memory_order_acquire);
+        uint64_t room = region->log_events - (logged - taken),
+                 to_end = region->log_events - logged % region->log_events;
+        if (part > to_end) part = to_end;
+        uint64_t kept = part < room ? part : room;
+        memcpy(mi_gil_log_at(region, logged), ring + from, kept * sizeof *ring);
         atomic_store_explicit(&region->logged, logged + kept, memory_order_release);
         drop(region, ring + from + kept, part - kept);
         tail += part;

@@ -102,7 +102,8 @@ typedef struct mi_gil_region {
     _Atomic uint32_t gils, threads; /* rows in use; row 0 of the threads stands for those that are not listed */
     _Atomic uint32_t gils_left_out; /* beyond MI_GILS_MOST */
     _Atomic uint32_t threads_left_out;
-    _Atomic uint64_t logged, unlogged; /* events in the log; events that it had no room for */
+    _Atomic uint64_t logged, unlogged; /* events put into the log; events that it had no room for */
+    _Atomic uint64_t taken;            /* of those in the log: taken out by who follows the trace, their room is free */
     _Atomic uint64_t strayed;          /* how often a hook was found undone and set again */
 } mi_gil_region;
 
@@ -129,6 +130,10 @@ static inline mi_gil_thread_row *mi_gil_threads(const mi_gil_region *region) {
 }
 static inline mi_gil_event *mi_gil_log(const mi_gil_region *region) {
     return (mi_gil_event *)((char *)region + region->log_at);
+}
+/* The place of the log's `number`th event: it is a ring, whose events are taken out by one that follows the trace. */
+static inline mi_gil_event *mi_gil_log_at(const mi_gil_region *region, uint64_t number) {
+    return &mi_gil_log(region)[number % region->log_events];
 }
 static inline mi_gil_event *mi_gil_ring(const mi_gil_region *region, uint32_t gil) {
     return (mi_gil_event *)((char *)region + region->rings_at) + gil * region->ring_events;

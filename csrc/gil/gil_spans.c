@@ -7,10 +7,11 @@
 
 typedef struct gil_now {
     uint32_t number; /* of the next event */
+    uint64_t time;   /* of the last one: those of one GIL never go back */
     int seen;
-    int held;         /* `hold` is going on */
-    int released;     /* `hold` has ended and waits for who comes next */
-    uint32_t last;    /* who released it, when `known` */
+    int held;      /* `hold` is going on */
+    int released;  /* `hold` has ended and waits for who comes next */
+    uint32_t last; /* who released it, when `known` */
     int known, forced;
     mi_gil_span hold;
     uint64_t hand_offs, waiters;
@@ -20,7 +21,7 @@ typedef struct gil_now {
 struct mi_gil_spans {
     gil_now gils[MI_GILS_MOST];
     uint64_t gaps, missing;
-    uint32_t finishing; /* threads looked at by finish */
+    uint32_t finishing;                        /* threads looked at by finish */
     uint16_t waits_for[MI_GIL_THREADS_MOST];   /* row of a GIL + 1, 0: none */
     uint64_t waits_since[MI_GIL_THREADS_MOST]; /* when it asked */
 };
@@ -37,8 +38,7 @@ uint64_t mi_gil_spans_gaps(const mi_gil_spans *spans, uint64_t *missing) {
 }
 
 static mi_gil_span waiters_at(const gil_now *gil, uint16_t index, uint64_t time) {
-    return (mi_gil_span){
-        .begin = time, .end = time, .detail = gil->waiters, .gil = index, .kind = MI_GIL_SPAN_WAITERS};
+    return (mi_gil_span){.begin = time, .end = time, .detail = gil->waiters, .gil = index, .kind = MI_GIL_SPAN_WAITERS};
 }
 
 /* The hold that had ended leaves, when there is one. */
@@ -90,14 +90,14 @@ static size_t acquired(mi_gil_spans *spans, gil_now *gil, const mi_gil_event *ev
         gil->hold.went = came;
         count += flush(gil, out);
     }
-    out[count++] = (mi_gil_span){.begin = event->detail < event->time ? event->detail : event->time,
-                                 .end = event->time,
-                                 .thread = event->thread,
-                                 .other = handed ? gil->last : 0,
-                                 .gil = event->gil,
-                                 .kind = MI_GIL_SPAN_WAIT,
-                                 .flags = (uint8_t)((handed && gil->forced ? MI_GIL_FORCED : 0) |
-                                                    (blocked ? MI_GIL_BLOCKED : 0))};
+    out[count++] =
+        (mi_gil_span){.begin = event->detail < event->time ? event->detail : event->time,
+                      .end = event->time,
+                      .thread = event->thread,
+                      .other = handed ? gil->last : 0,
+                      .gil = event->gil,
+                      .kind = MI_GIL_SPAN_WAIT,
+                      .flags = (uint8_t)((handed && gil->forced ? MI_GIL_FORCED : 0) | (blocked ? MI_GIL_BLOCKED : 0))};
     if (blocked) out[count++] = waiters_at(gil, event->gil, event->time);
     begin_hold(gil, event, 0, came);
     return count;
@@ -141,14 +141,17 @@ static size_t collected(gil_now *gil, const mi_gil_event *event, mi_gil_span *ou
     return 1;
 }
 
-size_t mi_gil_spans_feed(mi_gil_spans *spans, const mi_gil_event *event, mi_gil_span *out) {
+size_t mi_gil_spans_feed(mi_gil_spans *spans, const mi_gil_event *given, mi_gil_span *out) {
     size_t count = 0;
-    if (event->gil >= MI_GILS_MOST || event->thread >= MI_GIL_THREADS_MOST) return 0; /* torn: its process was killed */
-    gil_now *gil = &spans->gils[event->gil];
+    mi_gil_event now = *given, *event = &now;
+    if (now.gil >= MI_GILS_MOST || now.thread >= MI_GIL_THREADS_MOST) return 0; /* torn: its process was killed */
+    gil_now *gil = &spans->gils[now.gil];
     if (event->number != gil->number) {
         if (gil->seen && (int32_t)(event->number - gil->number) < 0) return 0;
         count = forget(spans, gil, event->gil, event->number, out);
     }
+    if (now.time < gil->time) now.time = gil->time; /* clocks are compared again and again while a trace is followed */
+    gil->time = now.time;
     gil->seen = 1;
     gil->number = event->number + 1;
     switch (event->kind) {

@@ -29,7 +29,7 @@ typedef struct mi_gil_span {
     uint64_t detail;     /* hold: when it was first asked to end, 0: never; collection: objects collected */
     uint64_t came, went; /* hold: number of the hand-off that began and ended it within its GIL, from 1; 0: none */
     uint32_t thread;     /* row */
-    uint32_t other;      /* hold: whose timeout asked; wait: who had it before; collection: generation; 0: nobody known */
+    uint32_t other; /* hold: whose timeout asked; wait: who had it before; collection: generation; 0: nobody known */
     uint16_t gil;
     uint8_t kind, flags;
     uint32_t next; /* hold: who had it next, 0: nobody known */

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 with_gil = pytest.mark.skipif(FREE_THREADED, reason="this build has no GIL to trace")
@@ -76,8 +79,12 @@ def test_the_document_has_every_figure(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (7, "")
     document = json.loads(target.read_text())
     check(document)
+    schema = json.loads(files("meminspect").joinpath("schemas", "gil-1.json").read_text("utf-8"))
+    Draft202012Validator(schema).validate(document)
     assert document["exact"] is True
     assert document["reason"] is None
+    assert document["concurrency"]["achieved"] <= 1
+    assert document["concurrency"]["ideal"] <= document["concurrency"]["wanted"]
     assert document["tstate_switches"] == document["switch_number_delta"]
 
 
@@ -113,6 +120,51 @@ def test_forks_of_the_program_stay_silent(tmp_path: Path) -> None:
     document = json.loads(target.read_text())
     check(document)
     assert document["exact"] is True
+
+
+@with_gil
+@pytest.mark.parametrize("ending", ["sys.exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"], ids=["exit", "SIGKILL"])
+def test_a_trace_file_is_written_as_the_program_runs(tmp_path: Path, ending: str) -> None:
+    target, summary = tmp_path / "gil.json.gz", tmp_path / "summary.json"
+    done = run(tmp_path, "--json", "-o", str(summary), "--trace", str(target), ending=ending)
+    assert done.returncode in (7, -signal.SIGKILL), done.stderr
+    document = json.loads(summary.read_text())
+    check(document)
+    events = json.loads(gzip.decompress(target.read_bytes()))["traceEvents"]
+    names = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert {"MainThread", "sleeper-0", "sleeper-1", "sleeper-2"} <= names
+    arrows = [event for event in events if event["ph"] == "f"]
+    assert len(arrows) == document["hand_offs"]["total"]
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@with_gil
+def test_a_log_that_is_followed_holds_more_events_than_it_has_room_for(tmp_path: Path) -> None:
+    code = "import time\nfor _ in range(40): [time.sleep(0) for _ in range(1_000)]; time.sleep(0.02)"
+    done = subprocess.run(
+        [sys.executable, "-m", "meminspect", "gil", "run", "--json", "--memory", "1", "-c", code],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    document = json.loads(done.stderr)
+    assert document["events"] > 2 * (1 << 20) // 32
+    assert document["events"] + document["lost_events"] >= 80_000
+    assert document["tstate_switches"] == document["switch_number_delta"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--trace", "trace.txt"], "ends in .pftrace, .json or .json.gz"),
+        (["--window", "1", "2"], "--window is of --trace"),
+        (["--window", "2", "1", "--trace", "x.json"], "START before END"),
+        (["--trace", "no/such/folder/x.json"], "cannot write no/such/folder/x.json"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_program_starts(tmp_path: Path, options: list[str], said: str) -> None:
+    done = run(tmp_path, *options)
+    assert (done.returncode, done.stdout) in ((2, ""), (1, ""))
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_command_line_without_a_program_is_an_error() -> None:

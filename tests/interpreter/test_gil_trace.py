@@ -148,10 +148,9 @@ def test_holds_of_different_threads_never_overlap_and_fill_the_time() -> None:
     stop = time.monotonic() + 0.3
     with traced(collections=False) as trace:
         run(*[lambda: spin(max(0.0, stop - time.monotonic()))] * 3)
-    assert trace.raw is not None
     result = trace.result
-    end = trace.raw["end_ns"] - trace.raw["begin_ns"]
-    holds = list(hand_offs.holds(trace.raw["events"], end))
+    holds = [span for span in hand_offs.spans_of(result.timeline.spans) if span.kind == hand_offs.HOLD]
+    assert result.timeline.left_out == 0
     assert all(before.end <= after.begin for before, after in itertools.pairwise(holds))
     assert all(hold.begin <= hold.end for hold in holds)
     held = sum(hold.end - hold.begin for hold in holds)

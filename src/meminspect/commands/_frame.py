@@ -123,8 +123,8 @@ def split_program(args: list[str], params: list[click.Parameter]) -> tuple[list[
     ours stays with ours, where click complains about it.
     """
     valued = {
-        name for param in params if isinstance(param, click.Option) and not param.is_flag and not param.count
-        for name in param.opts
+        name: param.nargs for param in params
+        if isinstance(param, click.Option) and not param.is_flag and not param.count for name in param.opts
     }  # fmt: skip
     position = 0
     while position < len(args):
@@ -134,7 +134,7 @@ def split_program(args: list[str], params: list[click.Parameter]) -> tuple[list[
         if arg == "-" or not arg.startswith("-"):
             return args[:position], program_of(args[position:])
         if arg.startswith("--"):
-            position += 2 if arg in valued else 1
+            position += 1 + valued.get(arg, 0)
             continue
         for at, letter in enumerate(arg[1:], 1):
             if letter in "mc":
@@ -142,7 +142,7 @@ def split_program(args: list[str], params: list[click.Parameter]) -> tuple[list[
                 rest = ([arg[at + 1 :]] if arg[at + 1 :] else []) + args[position + 1 :]
                 return args[:position] + before, program_of(rest, "-" + letter)
             if f"-{letter}" in valued:
-                position += 1 if arg[at + 1 :] else 2
+                position += valued[f"-{letter}"] + (not arg[at + 1 :])
                 break
         else:
             position += 1

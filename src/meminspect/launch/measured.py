@@ -77,9 +77,12 @@ def run(
     on_way: OnWay | None = None,
     flags: tuple[str, ...] = (),
     word: str | None = None,
+    look: Callable[[], None] | None = None,
+    look_every_s: float | None = None,
 ) -> Outcome:
     """Runs the program as `python` would; `on_way` gets each record of --every when it has come,
-    with the outcome as it is known so far; `word` is left for the capture as the first record.
+    with the outcome as it is known so far; `word` is left for the capture as the first record; `look`, which never
+    raises, is called every `look_every_s` while it runs.
 
     Raises UsageError for a script that is not there, MeminspectError when there is no way into the interpreter; both
     before anything is started.
@@ -90,9 +93,17 @@ def run(
     if word is not None:
         results.order(word)
     collector = Collector(results, on_way)
-    look_every_s = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S) if order.interval_s else None
+    if order.interval_s:
+        every = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S)
+        look_every_s = min(every, look_every_s or every)
+
+    def each() -> None:
+        collector.look()
+        if look is not None:
+            look()
+
     env = hook.environment(way, order, results.fd, os.environ)
-    status = watch.run(sys.executable, command_line(program, flags), env, results.fd, collector.look, look_every_s)
+    status = watch.run(sys.executable, command_line(program, flags), env, results.fd, each, look_every_s)
     collector.look()
     results.close()
     outcome = collector.outcome

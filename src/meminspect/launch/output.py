@@ -39,7 +39,11 @@ class Output:
 
     def write(self, document: str) -> None:
         """Writes one document, ended by a newline; OutputError when it cannot be written."""
-        data = memoryview((document.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+        self.write_bytes((document.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, part: bytes) -> int:
+        """Writes a part of a file that is made piece by piece; as a file object has it, OutputError as above."""
+        data = memoryview(part)
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
@@ -48,6 +52,7 @@ class Output:
         except OSError as error:
             raise OutputError(f"cannot write {self.name}: {error.strerror}") from None
         self._written = True
+        return len(part)
 
     def close(self) -> None:
         """Gives a file its name; removes it when nothing was written."""

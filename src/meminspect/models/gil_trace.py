@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
-from .base import Model, shown
+from .base import Model, plain, shown
 from .report import Finding
 
 
@@ -27,9 +28,10 @@ class HandOffs(Model):
 
 @dataclass(frozen=True, repr=False)
 class Distribution(Model):
-    """Lengths of holds, or of waits, in seconds; percentiles by linear interpolation (statistics.quantiles, inclusive).
+    """Lengths of holds, or of waits, in seconds. None where there was not one.
 
-    None where there was not one.
+    Count, sum and maximum are exact. Percentiles are read from a histogram whose buckets grow with the length, 256 to
+    each power of two: off by 0.2 % at most (csrc/gil/gil_digest.h).
     """
 
     count: int
@@ -51,6 +53,8 @@ class ThreadShare(Model):
     name      -- as the program named it, else as the kernel has it (at most 15 bytes), None when neither is known
     native_id -- the kernel's id; None for the row of threads beyond the table's room
     held_s, waited_s -- counted as events happened, lost ones included; waited is from asking for the GIL to having it
+    runnable_s -- of waited: asleep while another thread held the GIL, though it could have run. From the events: None
+                 where some were lost
     alive_s   -- between its first and its last event
     held_share, waited_share -- of the trace's duration, 0 to 1
     forced_releases -- how often it was made to let go; voluntary_releases -- how often it did so itself. From the
@@ -62,6 +66,7 @@ class ThreadShare(Model):
     native_id: int | None
     held_s: float
     waited_s: float
+    runnable_s: float | None
     alive_s: float
     held_share: float
     waited_share: float
@@ -82,12 +87,13 @@ class ThreadShare(Model):
 
 @dataclass(frozen=True, repr=False)
 class MatrixCell(Model):
-    """Hand-offs from one thread to another; indices into `threads`."""
+    """Hand-offs from one thread to another; indices into `threads`. waited_s: what the receiver waited for them."""
 
     from_thread: int
     to_thread: int
     forced: int
     voluntary: int
+    waited_s: float
 
     def __repr__(self) -> str:
         return f"<MatrixCell {self.from_thread} -> {self.to_thread}: {self.forced} forced, {self.voluntary} voluntary>"
@@ -152,6 +158,52 @@ class Collection(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Concurrency(Model):
+    """How many threads ran Python at once under the main interpreter's GIL, on average, and how many could have.
+
+    achieved   -- the share of the time in which a thread held it: 1 at most
+    wanted     -- threads that held it or slept until they would: without a GIL, and with a processor for each, so many
+    ideal      -- the same, never counting more at a time than there are processors
+    processors -- that the process may use
+    waiters_s  -- seconds in which 0, 1, 2, ... threads slept for it; the last of 64 stands for all that are more
+    """
+
+    achieved: float
+    wanted: float
+    ideal: float
+    processors: int
+    waiters_s: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"<Concurrency {self.achieved:.2f} of {self.ideal:.2f}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(Model):
+    """The trace as a picture: its first spans whole, and all of it in tiles of time by thread.
+
+    spans    -- packed mi_gil_span (analysis/hand_offs.py: SPAN), holds and waits that blocked, in the order of their
+                ends; threads are rows of the core's table: `rows` has the index into `threads` of each
+    left_out -- spans beyond those
+    tile_s   -- width of a tile
+    tiles    -- an index into `threads` (None: all that have no tiles of their own), and packed pairs "QQ" of
+                nanoseconds held and waited in each tile
+    holds, waits -- (shortest of a bucket in nanoseconds, count) of all lengths
+    """
+
+    spans: bytes
+    left_out: int
+    rows: dict[int, int]
+    tile_s: float
+    tiles: tuple[tuple[int | None, bytes], ...]
+    holds: tuple[tuple[int, int], ...]
+    waits: tuple[tuple[int, int], ...]
+
+    def __repr__(self) -> str:
+        return f"<Timeline of {len(self.tiles)} threads, tiles of {self.tile_s:.6f} s>"
+
+
+@dataclass(frozen=True, repr=False)
 class InterpreterTrace(Model):
     """The numbers of one GIL: the main interpreter's (which others may share), or a subinterpreter's own.
 
@@ -187,6 +239,8 @@ class GilTrace(Model):
                        are counted apart from the events and miss none of them
     clock           -- "tsc" or "monotonic"; begin_ns is CLOCK_MONOTONIC at the beginning
     held_share      -- of the duration in which some thread held the main interpreter's GIL; None where holds were lost
+    collections_omitted, pairs_omitted -- beyond what is listed (65,536)
+    timeline        -- for pictures; not in to_dict()
     interpreters    -- one for each GIL; the figures above are their sums
     """
 
@@ -207,11 +261,19 @@ class GilTrace(Model):
     wait_times: Distribution
     longest_holds: tuple[LongHold, ...]
     convoys: tuple[Convoy, ...]
+    concurrency: Concurrency | None
     collections: tuple[Collection, ...]
+    collections_omitted: int
+    pairs_omitted: int
     interpreters: tuple[InterpreterTrace, ...]
     findings: tuple[Finding, ...]
     exact: bool
     reason: str | None
+    timeline: Timeline
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures; the picture is for views alone."""
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self) if field.name != "timeline"}
 
     def __repr__(self) -> str:
         return f"<GilTrace of {self.duration_s:.3f} s: {self.hand_offs.total:,} hand-offs, {len(self.threads)} threads>"

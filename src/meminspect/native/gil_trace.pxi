@@ -10,6 +10,7 @@ cdef extern from "gil_ring.h":
     enum: MI_GIL_CLOCK_TSC
     enum: MI_GIL_COLLECTION_BEGIN
     enum: MI_GIL_COLLECTION_END
+    enum: MI_GIL_PREPARED
     mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **region) nogil
     mi_error mi_gil_region_open(int fd, int writable, mi_gil_region **region) nogil
     void mi_gil_region_close(mi_gil_region *region) nogil
@@ -35,18 +36,21 @@ cdef extern from "gil_export.h":
         uint64_t begin_ns, end_ns
         uint32_t clock, state, gils, threads, gils_left_out, threads_left_out
         int32_t pid
-        uint64_t logged, unlogged, log_events, strayed
+        uint64_t logged, taken, unlogged, log_events, strayed
     ctypedef struct mi_gil_totals:
         int64_t interpreter
         uint64_t acquisitions, releases, forced_releases, hand_offs, forced_hand_offs, tstate_switches, timeouts
         uint64_t abandoned, switch_number_begin, switch_number_end, lost
         int closed
+        uint32_t holder
+        uint64_t held_since_ns
     ctypedef struct mi_gil_thread_totals:
         int32_t native_id
         uint64_t first_ns, last_ns, acquisitions, held_ns, waited_ns, lost, unlogged
         char *name
         char *given
     void mi_gil_recover(mi_gil_region *region) nogil
+    void mi_gil_take(mi_gil_region *region, uint64_t taken) nogil
     void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) nogil
     void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals *totals) nogil
     void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals) nogil
@@ -243,21 +247,79 @@ def gil_trace_collected(str phase, dict info):
         mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_END, generation | info["collected"] << 8)
 
 
-def gil_region_read(int fd):
-    """The trace in a launcher's file in memory, whose process has ended: as gil_trace_stop(), without names of ours.
+cdef class GilFollower:
+    """The trace in a launcher's file in memory, while its process runs and after it has ended."""
 
-    Raises NativeError "layout" when no trace was begun in it.
-    """
-    cdef mi_gil_region *region = NULL
-    check(mi_gil_region_open(fd, 1, &region))
-    try:
+    cdef mi_gil_region *region
+    cdef int fd
+
+    def __cinit__(self, int fd):
+        self.fd = fd
+
+    def __dealloc__(self):
+        if self.region != NULL:
+            mi_gil_region_close(self.region)
+
+    def begun(self):
+        """A trace has begun in the file."""
+        cdef mi_gil_head head
+        if self.region == NULL and mi_gil_region_open(self.fd, 1, &self.region) != MI_OK:
+            self.region = NULL
+            return False
+        mi_gil_export_head(self.region, &head)
+        return head.state != MI_GIL_PREPARED
+
+    def take(self, uint64_t most=1 << 16):
+        """The next events, packed as in gil_region_to_dict(), at most so many; their room in the log is free again."""
+        cdef mi_gil_head head
+        if not self.begun():
+            return b""
+        mi_gil_export_head(self.region, &head)
+        if head.end_ns <= head.begin_ns:  # times cannot be told before both clocks have been read a second time
+            return b""
+        cdef uint64_t count = min(head.logged, most)
+        events = PyBytes_FromStringAndSize(NULL, count * sizeof(mi_gil_event))
+        cdef mi_gil_event *to = <mi_gil_event *>PyBytes_AS_STRING(events)
         with nogil:
-            mi_gil_recover(region)
-        raw = gil_region_to_dict(region, True)
-    finally:
-        mi_gil_region_close(region)
-    raw.update(names={}, interval_s=None, left_in_place=None)
-    return raw
+            mi_gil_export_events(self.region, head.taken, count, to)
+            mi_gil_take(self.region, head.taken + count)
+        return events
+
+    def recover(self):
+        """The process has ended: what it left in its rings can be taken too. NativeError "layout": no trace was begun."""
+        if not self.begun():
+            raise NativeError("layout", "no trace of the GIL was begun")
+        with nogil:
+            mi_gil_recover(self.region)
+
+    def thread(self, uint32_t row):
+        """One thread of figures()."""
+        cdef mi_gil_head head
+        if not self.begun():
+            raise NativeError("layout", "no trace of the GIL was begun")
+        mi_gil_export_head(self.region, &head)
+        if row >= head.threads:
+            raise IndexError("there is no such thread")
+        return gil_thread_to_dict(self.region, row)
+
+    def figures(self):
+        """As gil_trace_stop(), without events and without what only the process knows. NativeError as recover()."""
+        if not self.begun():
+            raise NativeError("layout", "no trace of the GIL was begun")
+        raw = gil_region_to_dict(self.region, False)
+        raw.update(names={}, interval_s=None, left_in_place=None)
+        return raw
+
+
+cdef dict gil_thread_to_dict(mi_gil_region *region, uint32_t row):
+    cdef mi_gil_thread_totals thread
+    mi_gil_export_thread(region, row, &thread)
+    return {
+        "native_id": thread.native_id or None, "kernel_name": thread.name.decode("utf-8", "replace"),
+        "given_name": thread.given.decode("utf-8", "ignore"),
+        "first_ns": thread.first_ns, "last_ns": thread.last_ns, "acquisitions": thread.acquisitions,
+        "held_ns": thread.held_ns, "waited_ns": thread.waited_ns, "lost": thread.lost, "unlogged": thread.unlogged,
+    }
 
 
 cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
@@ -268,7 +330,6 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
     """
     cdef mi_gil_head head
     cdef mi_gil_totals totals
-    cdef mi_gil_thread_totals thread
     cdef uint32_t at
     mi_gil_export_head(region, &head)
     gils = []
@@ -281,26 +342,20 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
             "timeouts": totals.timeouts, "abandoned": totals.abandoned, "lost": totals.lost,
             "switch_number_delta":
                 totals.switch_number_end - totals.switch_number_begin if totals.closed else None,
+            "holder": totals.holder, "held_since_ns": totals.held_since_ns or None,
         })
     threads = []
     for at in range(head.threads):
-        mi_gil_export_thread(region, at, &thread)
-        threads.append({
-            "native_id": thread.native_id or None, "kernel_name": thread.name.decode("utf-8", "replace"),
-            "given_name": thread.given.decode("utf-8", "ignore"),
-            "first_ns": thread.first_ns, "last_ns": thread.last_ns, "acquisitions": thread.acquisitions,
-            "held_ns": thread.held_ns, "waited_ns": thread.waited_ns, "lost": thread.lost,
-            "unlogged": thread.unlogged,
-        })
+        threads.append(gil_thread_to_dict(region, at))
     events = PyBytes_FromStringAndSize(NULL, head.logged * sizeof(mi_gil_event) if with_events else 0)
     cdef mi_gil_event *to = <mi_gil_event *>PyBytes_AS_STRING(events)
     if with_events:
         with nogil:
-            mi_gil_export_events(region, 0, head.logged, to)
+            mi_gil_export_events(region, head.taken, head.logged, to)
     return {
         "pid": head.pid, "begin_ns": head.begin_ns, "end_ns": head.end_ns,
         "clock": "tsc" if head.clock == MI_GIL_CLOCK_TSC else "monotonic", "state": head.state,
-        "gils": gils, "threads": threads, "events": events, "logged": head.logged, "unlogged": head.unlogged,
+        "gils": gils, "threads": threads, "events": events, "logged": head.taken + head.logged, "unlogged": head.unlogged,
         "gils_left_out": head.gils_left_out, "threads_left_out": head.threads_left_out, "strayed": head.strayed,
     }
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from .. import _native
 from ..analysis import findings_hand_offs, hand_offs
-from ..models.gil_trace import GilTrace, HandOffs, InterpreterTrace, ThreadShare
+from ..models.gil_trace import GilTrace, HandOffs, InterpreterTrace, ThreadShare, Timeline
 
 DEFAULT_MEMORY_BYTES = 128 << 20
 STOPPED = 2  # mi_gil_state
@@ -77,17 +78,16 @@ def trace(*, memory_bytes: int = DEFAULT_MEMORY_BYTES, collections: bool = True)
 
 
 def build(raw: Mapping[str, Any]) -> GilTrace:
-    """The model of what `_native.gil_trace_stop` or `_native.gil_region_read` returned."""
+    """The model of what `_native.gil_trace_stop` returned, or `launch.gil_follow` gathered."""
     end = raw["end_ns"] - raw["begin_ns"]
-    summary = hand_offs.summarize(raw["events"], end)
+    digest = raw["digest"] if "digest" in raw else digest_of(raw)
     rows = [row for row, thread in enumerate(raw["threads"]) if thread["native_id"] or thread["acquisitions"]]
     position = {row: at for at, row in enumerate(rows)}
+    names = names_of(raw)
     gils = tuple(_interpreter(gil) for gil in raw["gils"])
     lost = sum(gil.lost_events for gil in gils) + raw["unlogged"]
     deltas = [gil.switch_number_delta for gil in gils]
     known = [delta for delta in deltas if delta is not None]
-    all_holds = [length for row in rows for length in summary.holds.get(row, ())]
-    main_held = _held_by_main(raw, end) if not lost else None
     made = GilTrace(
         duration_s=end / 1e9,
         pid=raw["pid"],
@@ -99,22 +99,32 @@ def build(raw: Mapping[str, Any]) -> GilTrace:
         switch_number_delta=sum(known) if len(known) == len(deltas) else None,
         lost_events=lost,
         events=raw["logged"],
-        held_share=None if main_held is None or not end else main_held / end,
-        threads=tuple(_thread(raw, row, summary, end, bool(lost)) for row in rows),
-        matrix=hand_offs.matrix(summary, position),
-        hold_times=hand_offs.distribution(all_holds),
-        wait_times=hand_offs.distribution([wait for row in rows for wait in summary.waits.get(row, ())]),
-        longest_holds=hand_offs.longest(summary, position),
-        convoys=hand_offs.convoys(summary, position, raw["interval_s"]),
-        collections=tuple(
-            dataclasses.replace(one, thread=position[one.thread])
-            for one in summary.collections
-            if one.thread in position
+        held_share=None if lost or not end else digest["main_held_ns"] / end,
+        threads=tuple(
+            _thread(raw["threads"][row], names[row], digest["threads"].get(row), end, bool(lost)) for row in rows
         ),
+        matrix=hand_offs.matrix(digest["pairs"], position),
+        hold_times=hand_offs.distribution(digest["holds"]),
+        wait_times=hand_offs.distribution(digest["waits"]),
+        longest_holds=hand_offs.longest(digest["longest"], position),
+        convoys=hand_offs.convoys(digest, position, raw["interval_s"]),
+        concurrency=None if lost else hand_offs.concurrency(digest, end, len(os.sched_getaffinity(0))),
+        collections=hand_offs.collections(digest["collections"], position),
+        collections_omitted=digest["collections_left_out"],
+        pairs_omitted=digest["pairs_left_out"],
         interpreters=gils,
         findings=(),
         exact=False,
         reason=None,
+        timeline=Timeline(
+            spans=digest["kept"],
+            left_out=digest["kept_left_out"],
+            rows=position,
+            tile_s=digest["tile_ns"] / 1e9,
+            tiles=tuple((position.get(row), tiles) for row, tiles in digest["tiles"]),
+            holds=tuple(digest["holds"]["buckets"]),
+            waits=tuple(digest["waits"]["buckets"]),
+        ),
     )
     reasons = _reasons(raw, made)
     return dataclasses.replace(
@@ -122,25 +132,12 @@ def build(raw: Mapping[str, Any]) -> GilTrace:
     )
 
 
-def from_file(fd: int, final: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The raw trace of a program that a launcher ran, whose process has ended.
-
-    fd -- the file in memory with the events
-    final -- what the process left at its end, None where it did not come to it
-    Raises NativeError when no trace was begun in the file.
-    """
-    if final is not None and final["events"]:
-        return final  # it could not open the file
-    raw: dict[str, Any] = _native.gil_region_read(fd)
-    for key in ("names", "interval_s", "left_in_place", "strayed"):
-        if final is not None:
-            raw[key] = final[key]
-    raw["complete"] = final is not None
-    return raw
-
-
-def _held_by_main(raw: Mapping[str, Any], end: int) -> int:
-    return sum(hold.end - hold.begin for hold in hand_offs.holds(raw["events"], end) if hold.gil == 0)
+def digest_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the events of a trace come to."""
+    digest = _native.GilDigest()
+    digest.feed(raw["events"])
+    found: Mapping[str, Any] = digest.finish(raw["end_ns"] - raw["begin_ns"])
+    return found
 
 
 def _interpreter(gil: Mapping[str, Any]) -> InterpreterTrace:
@@ -166,42 +163,52 @@ def _sum(parts: list[HandOffs]) -> HandOffs:
     )
 
 
-def _thread(raw: Mapping[str, Any], row: int, summary: hand_offs.Summary, end: int, lossy: bool) -> ThreadShare:
-    thread = raw["threads"][row]
+def _thread(
+    thread: Mapping[str, Any], name: str | None, digest: Mapping[str, Any] | None, end: int, lossy: bool
+) -> ThreadShare:
     held, waited = thread["held_ns"], thread["waited_ns"]
+    known = digest or {"forced": 0, "voluntary": 0, "blocked_ns": 0, "holds": None, "waits": None}
     return ThreadShare(
-        name=_name(raw, row),
+        name=name,
         native_id=thread["native_id"],
         held_s=held / 1e9,
         waited_s=waited / 1e9,
+        runnable_s=None if lossy else known["blocked_ns"] / 1e9,
         alive_s=max(0, thread["last_ns"] - thread["first_ns"]) / 1e9,
         held_share=held / end if end else 0.0,
         waited_share=waited / end if end else 0.0,
         acquisitions=thread["acquisitions"],
-        forced_releases=None if lossy else summary.forced_releases[row],
-        voluntary_releases=None if lossy else summary.voluntary_releases[row],
+        forced_releases=None if lossy else known["forced"],
+        voluntary_releases=None if lossy else known["voluntary"],
         lost_events=thread["lost"] + thread["unlogged"],
-        holds=hand_offs.distribution(summary.holds.get(row, ())),
-        waits=hand_offs.distribution(summary.waits.get(row, ())),
+        holds=hand_offs.distribution(known["holds"]),
+        waits=hand_offs.distribution(known["waits"]),
     )
 
 
-def _name(raw: Mapping[str, Any], row: int) -> str | None:
-    """The program's name, of the end or as the thread began; else the kernel's, unless it is only the process' own."""
-    thread = raw["threads"][row]
+def names_of(raw: Mapping[str, Any]) -> list[str | None]:
+    """The name of each row of the core's table of threads, None where none is known."""
+    threads = raw["threads"]
+    latest = {thread["native_id"]: row for row, thread in enumerate(threads)}  # ids are given again
+    first = next((thread["kernel_name"] for thread in threads if thread["native_id"] == raw["pid"]), "")
+    return [
+        raw["names"][thread["native_id"]]
+        if latest[thread["native_id"]] == row and thread["native_id"] in raw["names"]
+        else name_of(thread, raw["pid"], first)
+        for row, thread in enumerate(threads)
+    ]
+
+
+def name_of(thread: Mapping[str, Any], pid: int, kernel_name: str) -> str | None:
+    """The program's name as the thread began; else the kernel's, unless it is only the process' own `kernel_name`."""
     native_id = thread["native_id"]
     if native_id is None:
         return "threads beyond the table's room"
-    newer = any(other["native_id"] == native_id for other in raw["threads"][row + 1 :])
-    if not newer and native_id in raw["names"]:
-        name: str = raw["names"][native_id]
-        return name
     given: str = thread["given_name"]
-    if given or native_id == raw["pid"]:
+    if given or native_id == pid:
         return given or "MainThread"
     kernel: str = thread["kernel_name"]
-    first = next((other["kernel_name"] for other in raw["threads"] if other["native_id"] == raw["pid"]), "")
-    return kernel if kernel and kernel != first else None
+    return kernel if kernel and kernel != kernel_name else None
 
 
 def _reasons(raw: Mapping[str, Any], made: GilTrace) -> list[str]:

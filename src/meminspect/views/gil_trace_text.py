@@ -31,6 +31,7 @@ def render(
         page.line(f"Not exact: {trace.reason}.", WARN)
     threads(page, trace)
     lengths(page, trace)
+    at_once(page, trace)
     pairs(page, trace)
     longest(page, trace)
     collections(page, trace)
@@ -80,6 +81,25 @@ def lengths(page: Page, trace: GilTrace) -> None:
     page.heading("How long", "a hold, and a wait from asking to having it")
     columns = [Column("")] + [Column(name, figures=True) for name in ("count", "p50", "p90", "p99", "p99.9", "max")]
     page.table(columns, [("holds", *row(trace.hold_times)), ("waits", *row(trace.wait_times))])
+
+
+def at_once(page: Page, trace: GilTrace) -> None:
+    sentence = concurrency(trace)
+    if sentence:
+        page.heading("How much ran at once")
+        page.indented((sentence, ""), indent=2)
+
+
+def concurrency(trace: GilTrace) -> str | None:
+    """What the GIL let run of what could have run, None where it is not known."""
+    known = trace.concurrency
+    if known is None:
+        return None
+    text = f"On average {known.wanted:.2f} threads ran Python or waited for the GIL"
+    if known.ideal < known.wanted - 0.005:
+        text += f", of which {count(known.processors, 'processor')} could have run {known.ideal:.2f}"
+    share = f": {percent(known.achieved / known.ideal, 0)} of that" if known.ideal > 0 else ""
+    return f"{text}; the GIL let {known.achieved:.2f} run{share}."
 
 
 def row(lengths: Distribution) -> tuple[str, ...]:

@@ -1,0 +1,167 @@
+"""`gil run`: a program run as under `python`, with every event of its GIL traced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from meminspect.commands._frame import Command, complain, output_options
+from meminspect.errors import MeminspectError, UsageError
+from meminspect.launch.hook import Order
+from meminspect.launch.measured import Outcome, run
+from meminspect.launch.output import Output, open_output
+from meminspect.launch.program import Program
+from meminspect.launch.watch import leave
+
+if TYPE_CHECKING:
+    from meminspect.commands._gil_file import FileOfTrace
+    from meminspect.models.gil_trace import GilTrace
+    from meminspect.probes.gil_follow import Follower
+
+MIB = 1 << 20
+
+
+class GilRun(Command):
+    help = "Run a program and tell who held the GIL, who waited for whom, and which switches were forced"
+    about = (
+        "Every acquisition, wait, timeout and release of every thread is traced, from before the program's first line "
+        "to its end. stdout is the program's: the summary goes to stderr, or to the file of -o. A program that is "
+        "killed leaves its trace up to then. A file of --trace is written while the program runs."
+    )
+    examples = (
+        ("meminspect gil run server.py --port 8000", "a script, with its arguments"),
+        ("meminspect gil run --json -o gil.json -m pytest tests", "a module, as JSON"),
+        ("meminspect gil run --trace gil.pftrace server.py", "a timeline for ui.perfetto.dev, of any length"),
+        ("meminspect gil run --trace gil.json --window 2 2.5 server.py", "half a second of it, for chrome://tracing"),
+    )
+    takes_program = True
+
+    def params(self) -> list[click.Parameter]:
+        return [
+            *output_options(),
+            click.Option(["--trace"], metavar="FILE", help="Write a timeline: .pftrace (Perfetto), .json or .json.gz."),
+            click.Option(
+                ["--window"],
+                type=(float, float),
+                metavar="START END",
+                default=None,
+                help="Of --trace: only from START to END, in seconds since the beginning.",
+            ),
+            click.Option(
+                ["--memory"],
+                type=click.IntRange(min=1),
+                metavar="MIB",
+                default=128,
+                show_default=True,
+                help="Memory for events that wait to be taken, 32 bytes each; what finds no room is counted.",
+            ),
+        ]
+
+    def run(self, options: Mapping[str, Any]) -> int:
+        program: Program | None = options["program"]
+        if program is None:
+            raise UsageError("name a program to run: [-m MODULE | -c CODE | SCRIPT]")
+        program.check()
+        from meminspect.commands._gil_file import FileOfTrace, check_window
+
+        check_window(options["window"], options["trace"])
+        outputs = Outputs(options)
+        try:
+            fd = os.memfd_create("meminspect-gil")
+            from meminspect.probes.gil_follow import LOOK_EVERY_S, Follower
+
+            follower = Follower(fd)
+            file = None
+            if outputs.trace is not None:
+                file = FileOfTrace(follower, outputs.trace, options["trace"], program.name, options["window"])
+                follower.add(file.feed)
+            word = f"{os.getpid()}:{fd}:{options['memory'] * MIB}"
+            order = Order(function="gil_record", start=True)
+            outcome = run(program, order, word=word, look=follower.look, look_every_s=LOOK_EVERY_S)
+        except BaseException:
+            outputs.discard()
+            raise
+        for text in write(outputs, follower, file, program, outcome, options):
+            complain("meminspect", text)
+        leave(outcome.status)
+
+
+class Outputs:
+    """All that is written, opened before the program starts."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.trace: Output | None = None
+        self.summary = open_output(options["output"], beside_program=True)
+        try:
+            if options["trace"]:
+                self.trace = open_output(options["trace"], beside_program=True)
+        except BaseException:
+            self.discard()
+            raise
+
+    def all(self) -> list[Output]:
+        return [output for output in (self.summary, self.trace) if output is not None]
+
+    def discard(self) -> None:
+        for output in self.all():
+            output.discard()
+
+
+def write(
+    outputs: Outputs, follower: Follower, file: FileOfTrace | None, program: Program, outcome: Outcome,
+    options: Mapping[str, Any],
+) -> list[str]:  # fmt: skip
+    """Writes all there is to write; returns in words what could not be done, which changes no exit status."""
+    from meminspect.probes.gil_trace import build
+
+    trouble: list[str] = []
+    final = outcome.last.value() if outcome.final and outcome.last else None
+    try:
+        raw = follower.finish(final)
+        trace = build(raw)
+    except Exception as error:  # the program's status is worth more than our traceback
+        said = outcome.failures[-1] if outcome.failures else outcome.note
+        not_begun = getattr(error, "code", None) is not None  # of the core: there is no trace in the file
+        trouble.append(said if said and not_begun else f"the trace cannot be shown: {type(error).__name__}: {error}")
+        outputs.discard()
+        return trouble
+    note = None if outcome.final else outcome.note
+    trouble += [f"the trace file is not whole: {failure}" for failure in follower.failures]
+    attempt(
+        trouble, outputs.summary, lambda: outputs.summary.write(summary(outputs.summary, trace, program, note, options))
+    )
+    if file is not None and outputs.trace is not None:
+        attempt(trouble, outputs.trace, lambda: file.finish(raw), whole=not follower.failures)
+    return trouble
+
+
+def attempt(trouble: list[str], output: Output, make: Callable[[], None], *, whole: bool = True) -> None:
+    """Writes one output and closes it; in words what went wrong."""
+    try:
+        if not whole:
+            output.discard()
+            return
+        make()
+        output.close()
+    except MeminspectError as error:
+        trouble.append(str(error))
+        output.discard()
+    except Exception as error:  # the program's status is worth more than our traceback
+        trouble.append(f"{output.name} cannot be written: {type(error).__name__}: {error}")
+        output.discard()
+
+
+def summary(output: Output, trace: GilTrace, program: Program, note: str | None, options: Mapping[str, Any]) -> str:
+    if options["as_json"]:
+        from meminspect.views import gil_trace_json
+
+        return gil_trace_json.render(trace, program=program.name, note=note)
+    from meminspect.views import gil_trace_text
+
+    return gil_trace_text.render(
+        trace, program=program.name, note=note, width=output.width, color=output.color(not options["no_color"]),
+        unicode=output.unicode,
+    )  # fmt: skip
