@@ -122,6 +122,7 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         census->pools_left = atomic_load(&round->all.pools_left);
         mi_census_rest(census);
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
+        if (request->list && !error) error = mi_census_list(round->workers[0], census);
     }
     round->all.excluded = NULL;
     mi_os_free(looks, room);
@@ -151,5 +152,6 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
 
 void mi_census_free(mi_census *census) {
     mi_os_free(census->objects, census->types * sizeof *census->objects);
+    mi_os_free(census->seen, census->seen_bytes);
     memset(census, 0, sizeof *census);
 }

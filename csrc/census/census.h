@@ -30,6 +30,16 @@ typedef struct mi_census_guess {
     uint32_t count;
 } mi_census_guess;
 
+/* What a live block was taken for. Handed out as bytes: part of the raw format. */
+enum { MI_SEEN_CLAIMED = -1, MI_SEEN_UNKNOWN = -2 };
+typedef struct mi_census_seen {
+    uint64_t address;
+    int32_t type;          /* index, or one of the above */
+    uint16_t size, before; /* before: bytes from the block to the object */
+    uint64_t start[2];     /* the block's first words */
+    uint64_t head[2];      /* those before the object, 0 where there are none */
+} mi_census_seen;
+
 typedef struct mi_census {
     mi_census_row *objects; /* one a type, in the order of mi_types */
     size_t types;
@@ -46,6 +56,8 @@ typedef struct mi_census {
     uint64_t pools_left;                /* not walked: the target's time was up */
     uint64_t walk_ns;
     int threads, rounds;
+    mi_census_seen *seen; /* every live block, when asked for */
+    size_t seen_count, seen_bytes;
 } mi_census;
 
 /* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use
@@ -65,6 +77,7 @@ typedef struct mi_census_request {
     uint32_t padding; /* what a debug allocator puts before a block */
     int threads;      /* 0: as many as help */
     int guesses;      /* look for what points to unknown blocks: as long again as the walk */
+    int list;         /* what each block was taken for */
     const mi_census_roots *roots;
     size_t root_count;
 } mi_census_request;

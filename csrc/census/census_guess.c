@@ -35,38 +35,9 @@ static long find(const unknown_blocks *unknown, uintptr_t address) {
     return -1;
 }
 
-typedef void (*visit_block)(mi_claims *mine, void *context, uintptr_t block, uint32_t class, int type, uint32_t before);
-
-/* Every live block; type -1: claimed, -2: neither an object nor claimed. */
-static void each_block(mi_claims *mine, visit_block visit, void *context) {
-    const mi_census_shared *all = mine->all;
-    uint64_t mask[MI_POOL_MASK_WORDS];
-    for (size_t i = 0; i < all->heap->pool_count && !mi_target_is_late(all->target); i++) {
-        const mi_pool *pool = &all->heap->pools[i];
-        if (pool->size_class == MI_POOL_FREE || pool->torn) continue;
-        mi_census_free_mask(all, pool, mask);
-        uintptr_t start = (uintptr_t)pool->address;
-        long span = mi_census_span(all, start);
-        uint32_t size = (pool->size_class + 1u) * (uint32_t)all->layout->alignment, end;
-        memcpy(&end, (const void *)(start + (uintptr_t)all->layout->pool_nextoffset), sizeof end);
-        for (uint32_t offset = (uint32_t)all->layout->pool_header_size;
-             offset < end && offset + size <= all->pool_mask + 1u; offset += size) {
-            if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1 || span < 0) continue;
-            uintptr_t block = start + offset;
-            uint32_t before = all->padding;
-            int type = -1;
-            if (!mi_census_is_claimed(all, (size_t)span, block)) {
-                type = mi_census_classify(mine, (const unsigned char *)block, size, &before);
-                if (type < 0) type = -2;
-            }
-            visit(mine, context, block, pool->size_class, type, before);
-        }
-    }
-}
-
 static void gather_unknown(mi_claims *mine, void *context, uintptr_t block, uint32_t class, int type, uint32_t before) {
     (void)before;
-    if (type == -2) add(context, block + mine->all->padding, class);
+    if (type == MI_SEEN_UNKNOWN) add(context, block + mine->all->padding, class);
 }
 
 typedef struct search {
@@ -107,9 +78,9 @@ mi_error mi_census_guess_take(mi_claims *mine, mi_census *census) {
     unknown.index = mi_os_alloc(index);
     mi_error error = unknown.addresses && unknown.classes && unknown.index ? MI_OK : MI_E_MEMORY;
     if (!error) {
-        each_block(mine, gather_unknown, &unknown);
+        mi_census_each_block(mine, gather_unknown, &unknown);
         search search = {&unknown, census};
-        each_block(mine, search_block, &search);
+        mi_census_each_block(mine, search_block, &search);
         for (size_t i = 0; i < all->types->count; i++) { /* types themselves lie outside the pools */
             uintptr_t type = all->types->items[i].address;
             if (mi_os_maps_covers(&all->target->maps, type, (size_t)all->layout->heap_type_size))

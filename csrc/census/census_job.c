@@ -30,6 +30,7 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
         memcpy(order->rows, census.objects, census.types * sizeof *order->rows);
         order->found->census = census;
         order->found->census.objects = order->rows;
+        census.seen = NULL; /* it is the caller's now */
         keep_walk(order->found, &walk);
         mi_census_free(&census);
     }

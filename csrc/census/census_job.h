@@ -2,7 +2,8 @@
  * blocks counted.
  *
  * It runs in the process itself while its threads are held still, or in a frozen copy of it (clone.h): so it makes no
- * Python object, and what it finds is put into memory of the caller, which the copy shares with the program. */
+ * Python object, and what it finds is put into memory of the caller, which the copy shares with the program. The list of
+ * all blocks is not: it is asked for in the process itself alone, and the caller frees it. */
 #ifndef MI_CENSUS_JOB_H
 #define MI_CENSUS_JOB_H
 

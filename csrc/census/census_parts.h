@@ -2,7 +2,7 @@
  *
  * census.c walks the pools, census_blocks.c leads from addresses to blocks, census_claims.c takes what objects own,
  * census_roots.c what belongs to the interpreter, census_false.c tells what only looked like an object, census_tables.c
- * opens and adds up the tables, census_guess.c says what points to the unknown blocks. */
+ * opens and adds up the tables, census_each.c goes through all blocks behind the walk, census_guess.c says what points to the unknown blocks. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
 
@@ -138,6 +138,13 @@ void mi_census_rest(mi_census *census);
 /* ---- the other parts ------------------------------------------------------------------------------------------------ */
 
 void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count);
+
+/* census_each.c: every live block, in the order of the pools; `type` as in mi_census_seen. */
+typedef void (*mi_census_visit)(mi_claims *mine, void *context, uintptr_t block, uint32_t class, int type,
+                                uint32_t before);
+void mi_census_each_block(mi_claims *mine, mi_census_visit visit, void *context);
+/* Writes them all to census->seen. */
+mi_error mi_census_list(mi_claims *mine, mi_census *census);
 
 /* census_guess.c: what points to the unknown blocks, by size class. */
 mi_error mi_census_guess_take(mi_claims *mine, mi_census *census);

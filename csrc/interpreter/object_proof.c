@@ -26,31 +26,31 @@ int mi_object_type(const mi_layout *layout, const mi_types *types, const unsigne
     return type >= 0 && mi_object_count(layout, object) ? type : -1;
 }
 
-static int type_at(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache, const unsigned char *content,
-                   uint32_t room, unsigned place) {
-    uint32_t before = place * MI_PLACE_BYTES;
-    if (room < before + (uint32_t)layout->object_size) return -1;
-    uintptr_t word = word_at(content + before, layout->object_type);
-    int type = cache->type[place];
-    if (word != cache->word[place]) {
-        type = mi_types_find(types, word);
-        if (type < 0) return -1;
-        cache->word[place] = word;
-        cache->type[place] = type;
-    }
+/* Decides by a place whose second word is the type of that index. */
+static int decide(const mi_layout *layout, const mi_types *types, int type, const unsigned char *object, uint32_t room,
+                  uint32_t before) {
     const mi_type *known = &types->items[type];
-    if (known->preheader != before || known->basicsize > room - before) return -1;
-    return mi_object_count(layout, content + before) ? type : -1;
+    return known->preheader == before && known->basicsize <= room && mi_object_count(layout, object) ? type : -1;
 }
 
 int mi_object_in_block(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache,
                        const unsigned char *block, uint32_t size, uint32_t padding, uint32_t *before) {
-    uint32_t around = padding * 3 / 2; /* _PyMem_DebugRawAlloc: two words before, one behind */
-    if (size < around + (uint32_t)layout->object_size) return -1;
-    for (unsigned place = 0; place < MI_PLACES; place++) {
-        int type = type_at(layout, types, cache, block + padding, size - around, place);
-        if (type < 0) continue;
-        *before = padding + place * MI_PLACE_BYTES;
+    uint32_t around = padding * 3 / 2, header = (uint32_t)layout->object_size;
+    if (size < around + header) return -1; /* _PyMem_DebugRawAlloc: two words before, one behind */
+    size -= around;
+    block += padding;
+    for (uint32_t place = 0; place < MI_PLACES && size >= place * MI_PLACE_BYTES + header; place++) {
+        uint32_t at = place * MI_PLACE_BYTES;
+        uintptr_t word = word_at(block + at, layout->object_type);
+        int type = cache->type[place];
+        if (word != cache->word[place]) {
+            type = mi_types_find(types, word);
+            if (type < 0) continue;
+            cache->word[place] = word;
+            cache->type[place] = type;
+        }
+        type = decide(layout, types, type, block + at, size - at, at);
+        if (type >= 0) *before = padding + at;
         return type;
     }
     return -1;

@@ -174,11 +174,6 @@ def test_plain():
 
 
 @needs_census
-@pytest.mark.xfail(
-    (3, 14) <= sys.version_info[:2] < (3, 15),
-    reason="in Debian's 3.14 one or two 32-byte blocks were seen counted as instances of classes that have none",
-    strict=False,
-)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_plugin(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
     if workers:

@@ -28,6 +28,8 @@ cdef extern from "census.h":
     ctypedef struct mi_census_guess:
         int32_t type, owner
         uint32_t offset, count
+    ctypedef struct mi_census_seen:
+        pass
     ctypedef struct mi_census_roots:
         uintptr_t address
         size_t size
@@ -41,13 +43,15 @@ cdef extern from "census.h":
         uint64_t claims_outside, claims_misplaced, claims_free, claims_small, claims_again
         uint64_t looked_like_objects, bitmap_bytes, table_bytes, pools_left, walk_ns
         int threads, rounds
+        mi_census_seen *seen
+        size_t seen_count, seen_bytes
     ctypedef struct mi_census_request:
         const mi_target *target
         const mi_layout *layout
         const mi_heap *heap
         const mi_types *types
         uint32_t padding
-        int threads, guesses
+        int threads, guesses, list
         const mi_census_roots *roots
         size_t root_count
 
@@ -207,7 +211,7 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
-                   room_bytes=None):
+                   room_bytes=None, bint blocks=False):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -217,6 +221,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     consistent -- walk in a frozen copy of the process: only making it is waited for, so max_pause does not apply
     deadline  -- seconds after which the copy is ended, and NativeError raised
     room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
+    blocks    -- list what each block was taken for, too: tens of bytes for each; not in a copy
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
@@ -237,6 +242,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     raw_allocator = allocator_to_raw(guard, &allocator)
     room = (None, None)
+    if consistent and blocks:
+        raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
     if consistent:
         if not 0 < deadline <= 1e9:
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
@@ -250,7 +257,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.frozen = consistent
         job.request.layout, job.request.types = layout, &types
         job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
-        job.request.threads, job.request.guesses = threads, guesses
+        job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks
         job.request.roots, job.request.root_count = &roots, 1
         check(mi_target_refresh(&guard.target))
         own_table(&guard.target, layout, &table, &hidden)
@@ -271,11 +278,17 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         raw["consistent"], raw["frozen"] = bool(consistent), frozen
         if frozen is not None and frozen["missing_bytes"]:
             raw["reasons"].append(f"{frozen['missing_bytes']} bytes of memory are kept from copies (MADV_DONTFORK)")
+        if blocks:
+            raw["seen"] = (<char *>result.found.census.seen)[:result.found.census.seen_count * sizeof(mi_census_seen)]
+            raw["type_addresses"] = b"".join([(<uint64_t>types.items[i].address).to_bytes(8, "little")
+                                              for i in range(types.count)])
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
     finally:
         mi_types_free(&types)
+        if result.found != NULL:
+            mi_os_free(result.found.census.seen, result.found.census.seen_bytes)
 
 
 def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):

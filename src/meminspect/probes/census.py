@@ -14,11 +14,14 @@ The raw format, what `_native.census_capture()` returns:
     large             -- whether malloc's heaps were walked; large_reason: why not
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
     frozen            -- None, or a dict of native/clone.pxi's clone_to_raw: the copy that was walked
+    seen, type_addresses -- on request: what each block was taken for, SEEN after SEEN, and the address of each type
     reasons           -- texts: why the figures are not exact
     seconds, pause_s
 
 A ROW is packed 64-bit numbers: blocks of each size class, then large blocks, large bytes, requested bytes, and blocks
-whose requested size is not known.
+whose requested size is not known. A SEEN (mi_census_seen) is the block's address (u64), the index of its type or -1 where
+an owner claims it or -2 (i32), its size and where in it the object begins (u16 each), its first two words (u64 each), and
+the two before the object.
 """
 
 from __future__ import annotations
