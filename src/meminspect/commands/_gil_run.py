@@ -35,6 +35,7 @@ class GilRun(Command):
         ("meminspect gil run server.py --port 8000", "a script, with its arguments"),
         ("meminspect gil run --json -o gil.json -m pytest tests", "a module, as JSON"),
         ("meminspect gil run --trace gil.pftrace server.py", "a timeline for ui.perfetto.dev, of any length"),
+        ("meminspect gil run --html gil.html server.py", "a page with timeline, matrix and findings"),
         ("meminspect gil run --trace gil.json --window 2 2.5 server.py", "half a second of it, for chrome://tracing"),
     )
     takes_program = True
@@ -50,6 +51,7 @@ class GilRun(Command):
                 default=None,
                 help="Of --trace: only from START to END, in seconds since the beginning.",
             ),
+            click.Option(["--html"], metavar="FILE", help="Write a page that needs nothing else."),
             click.Option(
                 ["--memory"],
                 type=click.IntRange(min=1),
@@ -94,16 +96,23 @@ class Outputs:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.trace: Output | None = None
+        self.html: Output | None = None
+        if options["html"]:
+            from meminspect.views.html_page import environment
+
+            environment()  # says what is not installed before a program runs in vain
         self.summary = open_output(options["output"], beside_program=True)
         try:
             if options["trace"]:
                 self.trace = open_output(options["trace"], beside_program=True)
+            if options["html"]:
+                self.html = open_output(options["html"], beside_program=True)
         except BaseException:
             self.discard()
             raise
 
     def all(self) -> list[Output]:
-        return [output for output in (self.summary, self.trace) if output is not None]
+        return [output for output in (self.summary, self.trace, self.html) if output is not None]
 
     def discard(self) -> None:
         for output in self.all():
@@ -133,6 +142,9 @@ def write(
     attempt(
         trouble, outputs.summary, lambda: outputs.summary.write(summary(outputs.summary, trace, program, note, options))
     )
+    if outputs.html is not None:
+        html = outputs.html
+        attempt(trouble, html, lambda: html.write(page(trace, program, note)))
     if file is not None and outputs.trace is not None:
         attempt(trouble, outputs.trace, lambda: file.finish(raw), whole=not follower.failures)
     return trouble
@@ -165,3 +177,9 @@ def summary(output: Output, trace: GilTrace, program: Program, note: str | None,
         trace, program=program.name, note=note, width=output.width, color=output.color(not options["no_color"]),
         unicode=output.unicode,
     )  # fmt: skip
+
+
+def page(trace: GilTrace, program: Program, note: str | None) -> str:
+    from meminspect.views import gil_trace_html
+
+    return gil_trace_html.render(trace, program=program.name, note=note)

@@ -156,6 +156,12 @@ def collections(page: Page, trace: GilTrace) -> None:
     if not trace.collections:
         return
     page.heading("Garbage collection", "with the GIL held")
+    names = ("generation", "runs", "in all", "share", "longest")
+    page.table([Column(name, figures=True) for name in names], collection_rows(trace))
+
+
+def collection_rows(trace: GilTrace) -> list[tuple[str, ...]]:
+    """Generation, runs, time in all, its share, the longest run."""
     rows = []
     for generation in sorted({one.generation for one in trace.collections}):
         runs = [one for one in trace.collections if one.generation == generation]
@@ -164,8 +170,7 @@ def collections(page: Page, trace: GilTrace) -> None:
         rows.append(
             (str(generation), f"{len(runs):,}", seconds(total), share, span(max(one.duration_s for one in runs)))
         )
-    names = ("generation", "runs", "in all", "share", "longest")
-    page.table([Column(name, figures=True) for name in names], rows)
+    return rows
 
 
 def checked(trace: GilTrace) -> str:
