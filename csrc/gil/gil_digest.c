@@ -15,6 +15,7 @@ typedef struct tile_row {
 
 struct mi_gil_digest {
     mi_gil_spans *spans;
+    mi_gil_sites *sites;
     mi_gil_thread_digest *threads[SLABS];
     uint8_t there[MI_GIL_THREADS_MOST];
     uint16_t tile_rows[MI_GIL_THREADS_MOST]; /* row + 1 of a thread's tiles */
@@ -37,9 +38,10 @@ mi_gil_digest *mi_gil_digest_make(void) {
     mi_gil_digest *digest = mi_os_alloc(sizeof *digest);
     if (!digest) return NULL;
     digest->spans = mi_gil_spans_make();
+    digest->sites = mi_gil_sites_make();
     digest->tile_ns = FIRST_TILE_NS;
-    if (digest->spans) return digest;
-    mi_os_free(digest, sizeof *digest);
+    if (digest->spans && digest->sites) return digest;
+    mi_gil_digest_free(digest);
     return NULL;
 }
 
@@ -49,6 +51,7 @@ void mi_gil_digest_free(mi_gil_digest *digest) {
         if (digest->threads[at]) mi_os_free(digest->threads[at], SLAB * sizeof(mi_gil_thread_digest));
     if (digest->pairs) mi_os_free(digest->pairs, digest->pair_room * sizeof(mi_gil_pair));
     mi_gil_spans_free(digest->spans);
+    mi_gil_sites_free(digest->sites);
     mi_os_free(digest, sizeof *digest);
 }
 
@@ -251,6 +254,7 @@ mi_error mi_gil_digest_events(mi_gil_digest *digest, const mi_gil_event *events,
     mi_gil_span spans[MI_GIL_SPANS_MOST];
     for (size_t at = 0; at < count; at++) {
         size_t made = mi_gil_spans_feed(digest->spans, &events[at], spans);
+        mi_gil_sites_feed(digest->sites, &events[at]);
         for (size_t one = 0; one < made; one++) {
             mi_error error = take(digest, &spans[one]);
             if (error != MI_OK) return error;
@@ -297,6 +301,8 @@ const mi_gil_span *mi_gil_digest_kept(const mi_gil_digest *digest, size_t *count
     *left_out = digest->kept_left_out;
     return digest->kept;
 }
+
+const mi_gil_sites *mi_gil_digest_sites(const mi_gil_digest *digest) { return digest->sites; }
 
 const uint64_t *mi_gil_digest_waiters(const mi_gil_digest *digest) { return digest->waiting_ns; }
 

@@ -7,6 +7,7 @@
 #define MI_GIL_DIGEST_H
 
 #include "error.h"
+#include "gil_sites.h"
 #include "gil_spans.h"
 
 enum {
@@ -56,6 +57,8 @@ const mi_gil_pair *mi_gil_digest_pairs(const mi_gil_digest *digest, size_t *coun
 const mi_gil_span *mi_gil_digest_longest(const mi_gil_digest *digest, size_t *count);
 const mi_gil_span *mi_gil_digest_collections(const mi_gil_digest *digest, size_t *count, uint64_t *left_out);
 const mi_gil_span *mi_gil_digest_kept(const mi_gil_digest *digest, size_t *count, uint64_t *left_out);
+/* Where the GIL was let go; empty without attribution. */
+const mi_gil_sites *mi_gil_digest_sites(const mi_gil_digest *digest);
 /* Nanoseconds in which 0, 1, ... threads waited for the main GIL. */
 const uint64_t *mi_gil_digest_waiters(const mi_gil_digest *digest);
 uint64_t mi_gil_digest_main_held(const mi_gil_digest *digest);

@@ -13,6 +13,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "gil_long_hold.h"
+
 #define DRAIN_EVERY_NS 10000000L
 #define LOOKS_AT_NAMES_EVERY 10 /* drains */
 
@@ -61,6 +63,7 @@ static void *drain_run(void *unused) {
         last = stopping;
         pthread_mutex_unlock(&wake_lock);
         mi_gil_drain(mi_gil_tracing.region);
+        mi_gil_look_at_long_holds();
         read_names(&seen, !last && turn % LOOKS_AT_NAMES_EVERY == 0 && seen < 1024);
         pthread_mutex_lock(&mi_gil_tracing.registry);
         if (atomic_load(&mi_gil_tracing.generation)) { /* else the trace has had its end already */

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gil_code.h"
+
 /* ---- threads ---------------------------------------------------------------------------------------------------------------- */
 
 static uintptr_t self_word(uint64_t generation, uint32_t row) {
@@ -115,7 +117,9 @@ static void released(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
     mi_gil_add(&gil->counts->releases, 1);
     mi_gil_add(&gil->counts->forced_releases, (uint64_t)gil->asked);
     hold_ends(gil, thread, time);
-    mi_gil_put_of(gil, MI_GIL_RELEASED, thread, time, (uint64_t)gil->asked, gil->asker);
+    mi_gil_place place = mi_gil_place_own(gil->last_holder);
+    mi_gil_put_of(gil, MI_GIL_RELEASED, thread, time, mi_gil_release(gil->asked, place.code, place.instruction),
+                  gil->asker);
 }
 
 /* ---- in the place of pthread's functions ------------------------------------------------------------------------------------- */

@@ -63,7 +63,15 @@ void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) {
                           .taken = count_of(&region->taken),
                           .unlogged = count_of(&region->unlogged),
                           .log_events = region->log_events,
-                          .strayed = count_of(&region->strayed)};
+                          .strayed = count_of(&region->strayed),
+                          .attributed = region->attributed,
+                          .codes = atomic_load(&region->codes),
+                          .codes_left_out = atomic_load(&region->codes_left_out),
+                          .long_holds = atomic_load(&region->long_holds),
+                          .long_holds_left_out = atomic_load(&region->long_holds_left_out),
+                          .long_hold_ns = duration_of(region, region->long_hold)};
+    if (head->codes > MI_GIL_CODES_MOST) head->codes = MI_GIL_CODES_MOST;
+    if (head->long_holds > MI_GIL_LONG_HOLDS_MOST) head->long_holds = MI_GIL_LONG_HOLDS_MOST;
     if (head->gils > MI_GILS_MOST) head->gils = MI_GILS_MOST;
     if (head->threads > MI_GIL_THREADS_MOST) head->threads = MI_GIL_THREADS_MOST;
 }
@@ -100,6 +108,26 @@ void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_t
                                      .unlogged = count_of(&row->unlogged)};
     if (atomic_load_explicit(&row->named, memory_order_acquire)) memcpy(totals->name, row->name, MI_GIL_NAME - 1);
     memcpy(totals->given, row->given, MI_GIL_NAME - 1);
+}
+
+void mi_gil_export_code(const mi_gil_region *region, uint32_t code, mi_gil_code_text *text) {
+    mi_gil_code row = mi_gil_codes(region)[code];
+    uint64_t size = (uint64_t)row.name_size + row.file_size + row.lines_size;
+    *text = (mi_gil_code_text){.name = "", .file = "", .lines = "", .first_line = row.first_line};
+    if (row.text_at > MI_GIL_TEXT_SIZE || size > MI_GIL_TEXT_SIZE - row.text_at) return;
+    text->name = mi_gil_text(region) + row.text_at;
+    text->file = text->name + row.name_size;
+    text->lines = text->file + row.file_size;
+    text->name_size = row.name_size;
+    text->file_size = row.file_size;
+    text->lines_size = row.lines_size;
+}
+
+void mi_gil_export_long_hold(const mi_gil_region *region, uint32_t index, mi_gil_long_hold *hold) {
+    *hold = mi_gil_long_holds(region)[index];
+    hold->begin = since_begin(region, hold->begin);
+    hold->time = since_begin(region, hold->time);
+    hold->stack[MI_GIL_STACK - 1] = 0;
 }
 
 void mi_gil_export_events(const mi_gil_region *region, uint64_t from, uint64_t count, mi_gil_event *events) {

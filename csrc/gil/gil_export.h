@@ -9,6 +9,8 @@ typedef struct mi_gil_head {
     uint32_t clock, state, gils, threads, gils_left_out, threads_left_out;
     int32_t pid;
     uint64_t logged, taken, unlogged, log_events, strayed; /* logged: in the log; taken: out of it before */
+    uint32_t attributed, codes, codes_left_out, long_holds, long_holds_left_out;
+    uint64_t long_hold_ns; /* the threshold, 0: none */
 } mi_gil_head;
 
 typedef struct mi_gil_totals {
@@ -38,6 +40,15 @@ void mi_gil_take(mi_gil_region *region, uint64_t taken);
 void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head);
 void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals *totals);
 void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals);
+/* A code object's texts, which point into the region; all empty where the row is not sound. */
+typedef struct mi_gil_code_text {
+    const char *name, *file, *lines;
+    uint32_t name_size, file_size, lines_size;
+    int32_t first_line;
+} mi_gil_code_text;
+void mi_gil_export_code(const mi_gil_region *region, uint32_t code, mi_gil_code_text *text);
+/* With times in nanoseconds since the beginning. */
+void mi_gil_export_long_hold(const mi_gil_region *region, uint32_t index, mi_gil_long_hold *hold);
 /* Events [from, from + count) of all that came into the log, with times in nanoseconds since the beginning; a request
  * from before it is 0. */
 void mi_gil_export_events(const mi_gil_region *region, uint64_t from, uint64_t count, mi_gil_event *events);

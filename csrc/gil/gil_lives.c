@@ -43,6 +43,7 @@ static mi_error open_gil(uintptr_t address, int64_t interpreter, gil_origin orig
     gil->last_tid = 0;
     gil->known = origin != USED_GIL;
     gil->last_holder = 0;
+    gil->looked_at = 0;
     atomic_store(&gil->busy, 0);
     atomic_store(&gil->holder, 0);
     atomic_store(&region->gils, index + 1);

@@ -104,7 +104,10 @@ mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **made) {
     if (log_events > LOG_EVENTS_MOST) return MI_E_LIMIT;
     uint64_t gils_at = pages_of(sizeof(mi_gil_region));
     uint64_t threads_at = gils_at + pages_of(MI_GILS_MOST * sizeof(mi_gil_row));
-    uint64_t rings_at = threads_at + pages_of(MI_GIL_THREADS_MOST * sizeof(mi_gil_thread_row));
+    uint64_t codes_at = threads_at + pages_of(MI_GIL_THREADS_MOST * sizeof(mi_gil_thread_row));
+    uint64_t long_holds_at = codes_at + pages_of(MI_GIL_CODES_MOST * sizeof(mi_gil_code));
+    uint64_t text_at = long_holds_at + pages_of(MI_GIL_LONG_HOLDS_MOST * sizeof(mi_gil_long_hold));
+    uint64_t rings_at = text_at + pages_of(MI_GIL_TEXT_SIZE);
     uint64_t log_at = rings_at + MI_GILS_MOST * RING_EVENTS * sizeof(mi_gil_event);
     uint64_t size = log_at + pages_of(log_events * sizeof(mi_gil_event));
     mi_gil_region *region;
@@ -122,6 +125,9 @@ mi_error mi_gil_region_make(int fd, uint64_t log_bytes, mi_gil_region **made) {
     region->log_events = log_events;
     region->gils_at = gils_at;
     region->threads_at = threads_at;
+    region->codes_at = codes_at;
+    region->long_holds_at = long_holds_at;
+    region->text_at = text_at;
     region->rings_at = rings_at;
     region->log_at = log_at;
     atomic_store(&region->threads, 1);
@@ -136,10 +142,13 @@ static int is_sound(const mi_gil_region *region, uint64_t size) {
     return region->magic == MI_GIL_REGION_MAGIC && region->size == size && region->log_events &&
            region->log_events <= LOG_EVENTS_MOST && region->ring_events && region->ring_events <= RING_EVENTS &&
            !(region->ring_events & (region->ring_events - 1)) && region->gils_at >= sizeof *region &&
-           region->gils_at <= size && region->threads_at <= size && region->rings_at <= size &&
+           region->gils_at <= size && region->threads_at <= size && region->codes_at <= size &&
+           region->long_holds_at <= size && region->text_at <= size && region->rings_at <= size &&
            region->log_at <= size && region->gils_at + MI_GILS_MOST * sizeof(mi_gil_row) <= region->threads_at &&
-           region->threads_at + MI_GIL_THREADS_MOST * sizeof(mi_gil_thread_row) <= region->rings_at &&
-           region->rings_at + rings <= region->log_at &&
+           region->threads_at + MI_GIL_THREADS_MOST * sizeof(mi_gil_thread_row) <= region->codes_at &&
+           region->codes_at + MI_GIL_CODES_MOST * sizeof(mi_gil_code) <= region->long_holds_at &&
+           region->long_holds_at + MI_GIL_LONG_HOLDS_MOST * sizeof(mi_gil_long_hold) <= region->text_at &&
+           region->text_at + MI_GIL_TEXT_SIZE <= region->rings_at && region->rings_at + rings <= region->log_at &&
            region->log_at + region->log_events * sizeof(mi_gil_event) <= size;
 }
 

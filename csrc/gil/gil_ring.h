@@ -1,6 +1,6 @@
 /* gil_ring.h - where the events of a trace are put: one mapping with counters, threads, rings and a log.
  *
- *     header | GILs | threads | one ring for each GIL | log
+ *     header | GILs | threads | code objects | long holds | text | one ring for each GIL | log
  *
  * A ring belongs to a GIL, not to a thread: every event of a GIL is made by a thread that holds gil->mutex, so there is
  * one producer at a time, handed on from thread to thread by that mutex; no lock and no atomic read-modify-write is
@@ -22,18 +22,32 @@
 
 #define MI_GIL_REGION_MAGIC 0x3152474du /* "MGR1" */
 
-enum { MI_GILS_MOST = 64, MI_GIL_THREADS_MOST = 1 << 16, MI_GIL_NAME = 64 };
+enum {
+    MI_GILS_MOST = 64,
+    MI_GIL_THREADS_MOST = 1 << 16,
+    MI_GIL_NAME = 64,
+    MI_GIL_CODES_MOST = 1 << 14,
+    MI_GIL_LONG_HOLDS_MOST = 1 << 12,
+    MI_GIL_STACK = 448,         /* bytes of a sampled stack's text */
+    MI_GIL_TEXT_SIZE = 32 << 20 /* bytes of names and tables of lines */
+};
 
 typedef enum mi_gil_event_kind {
     MI_GIL_HELD = 1,         /* already held when the trace of this GIL began; thread 0: not known by whom */
     MI_GIL_WAIT,             /* a thread begins to wait; detail: when it asked */
     MI_GIL_TIMEOUT,          /* its wait has lasted an interval: it asks the holder to drop the GIL */
     MI_GIL_ACQUIRED,         /* detail: when it asked, 0: before the trace began */
-    MI_GIL_RELEASED,         /* detail: 1 when a drop request was pending; other: the thread whose timeout made it */
+    MI_GIL_RELEASED,         /* detail: see mi_gil_release(); other: the thread whose timeout made the drop request */
     MI_GIL_ABANDONED,        /* a thread stopped waiting without the GIL: the interpreter ends */
-    MI_GIL_COLLECTION_BEGIN, /* detail: generation */
-    MI_GIL_COLLECTION_END    /* detail: generation, and the number of collected objects above the lowest 8 bits */
+    MI_GIL_COLLECTION_BEGIN, /* detail: generation, and mi_gc_trigger (gc_log.h) from bit 8 on */
+    MI_GIL_COLLECTION_END /* detail: generation, from bit 8 on 32 bits collected, then 24 bits uncollectable objects */
 } mi_gil_event_kind;
+
+/* A release's detail: bit 0, a drop request was pending; from bit 1 on the instruction (index of the code unit, 31 bits)
+ * and from bit 32 on the code object's row, 0: not known, or not attributed. */
+static inline uint64_t mi_gil_release(int forced, uint32_t code, uint32_t instruction) {
+    return (uint64_t)code << 32 | (uint64_t)(instruction & 0x7FFFFFFFu) << 1 | (uint64_t)(forced != 0);
+}
 
 typedef struct mi_gil_event {
     uint64_t time; /* ticks of the region's clock */
@@ -81,6 +95,28 @@ typedef struct mi_gil_thread_row {
     char given[MI_GIL_NAME];                     /* the program's, where it was told as the thread began */
 } mi_gil_thread_row;
 
+/* A code object, copied when it was first seen: its text is name, file and table of lines in a row. */
+typedef struct mi_gil_code {
+    uint64_t address, name, lines; /* of the objects, to tell it from others */
+    uint64_t text_at;
+    uint32_t name_size, file_size, lines_size;
+    int32_t first_line;
+} mi_gil_code;
+
+/* What a sample of a hold beyond the threshold found. */
+typedef enum mi_gil_sampled {
+    MI_GIL_SAMPLED_BLOCKED = 1, /* its thread slept in a system call, or waited for a page */
+    MI_GIL_SAMPLED_RUNNING,     /* its thread ran */
+    MI_GIL_SAMPLED_REFUSED      /* it ran, and the kernel did not allow to see where */
+} mi_gil_sampled;
+
+typedef struct mi_gil_long_hold {
+    uint64_t begin, time; /* ticks: of the hold, of the sample */
+    uint32_t thread, code, instruction;
+    uint16_t gil, how;        /* mi_gil_sampled */
+    char stack[MI_GIL_STACK]; /* "function (object)" a line, the innermost first */
+} mi_gil_long_hold;
+
 typedef enum mi_gil_clock { MI_GIL_CLOCK_MONOTONIC = 1, MI_GIL_CLOCK_TSC } mi_gil_clock;
 
 /* The same moment by both clocks. */
@@ -90,10 +126,12 @@ typedef struct mi_gil_moment {
 
 typedef struct mi_gil_region {
     uint32_t magic, clock;
-    uint64_t size;                                  /* bytes of the mapping */
-    uint64_t ring_events;                           /* of each ring, a power of two */
-    uint64_t log_events;                            /* there is room for */
-    uint64_t gils_at, threads_at, rings_at, log_at; /* offsets from here */
+    uint64_t size;                                                                    /* bytes of the mapping */
+    uint64_t ring_events;                                                             /* of each ring, a power of two */
+    uint64_t log_events;                                                              /* there is room for */
+    uint64_t gils_at, threads_at, codes_at, long_holds_at, text_at, rings_at, log_at; /* offsets from here */
+    uint64_t long_hold;  /* ticks beyond which a hold is sampled, 0: none is */
+    uint32_t attributed; /* releases name a code object */
     int32_t pid;
     _Atomic uint32_t state; /* mi_gil_state */
     mi_gil_moment begin;
@@ -105,6 +143,9 @@ typedef struct mi_gil_region {
     _Atomic uint64_t logged, unlogged; /* events put into the log; events that it had no room for */
     _Atomic uint64_t taken;            /* of those in the log: taken out by who follows the trace, their room is free */
     _Atomic uint64_t strayed;          /* how often a hook was found undone and set again */
+    _Atomic uint32_t codes, codes_left_out; /* rows in use, row 0 is none; code objects that found no room */
+    _Atomic uint32_t long_holds, long_holds_left_out;
+    _Atomic uint64_t text_used;
 } mi_gil_region;
 
 typedef enum mi_gil_state { MI_GIL_PREPARED = 0, MI_GIL_TRACING, MI_GIL_STOPPED } mi_gil_state;
@@ -128,6 +169,13 @@ static inline mi_gil_row *mi_gil_rows(const mi_gil_region *region) {
 static inline mi_gil_thread_row *mi_gil_threads(const mi_gil_region *region) {
     return (mi_gil_thread_row *)((char *)region + region->threads_at);
 }
+static inline mi_gil_code *mi_gil_codes(const mi_gil_region *region) {
+    return (mi_gil_code *)((char *)region + region->codes_at);
+}
+static inline mi_gil_long_hold *mi_gil_long_holds(const mi_gil_region *region) {
+    return (mi_gil_long_hold *)((char *)region + region->long_holds_at);
+}
+static inline char *mi_gil_text(const mi_gil_region *region) { return (char *)region + region->text_at; }
 static inline mi_gil_event *mi_gil_log(const mi_gil_region *region) {
     return (mi_gil_event *)((char *)region + region->log_at);
 }

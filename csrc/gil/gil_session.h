@@ -32,6 +32,7 @@ typedef struct mi_traced_gil {
     int asked, last_forced;  /* a drop request is pending; it was at the last release */
     uint32_t asker;          /* row of the thread whose wait timed out */
     _Atomic uint32_t holder; /* row; read without the mutex by threads that ask whether it is them */
+    uint64_t looked_at;      /* the drain's: the beginning of the last hold that it took a sample of */
 } mi_traced_gil;
 
 /* A thread's own notes, by its row. In memory that is never given back: a thread may write here after a stop. */

@@ -132,7 +132,9 @@ static size_t collected(gil_now *gil, const mi_gil_event *event, mi_gil_span *ou
     if (!gil->collection.kind) return 0;
     out[0] = (mi_gil_span){.begin = gil->collection.time,
                            .end = event->time,
-                           .detail = event->detail >> 8,
+                           .detail = event->detail >> 8 & 0xFFFFFFFFu,
+                           .came = event->detail >> 40,
+                           .next = (uint32_t)(gil->collection.detail >> 8),
                            .thread = event->thread,
                            .other = event->detail & 0xff,
                            .gil = event->gil,

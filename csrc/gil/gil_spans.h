@@ -27,12 +27,14 @@ enum {
 typedef struct mi_gil_span {
     uint64_t begin, end; /* nanoseconds since the trace began */
     uint64_t detail;     /* hold: when it was first asked to end, 0: never; collection: objects collected */
-    uint64_t came, went; /* hold: number of the hand-off that began and ended it within its GIL, from 1; 0: none */
-    uint32_t thread;     /* row */
-    uint32_t other; /* hold: whose timeout asked; wait: who had it before; collection: generation; 0: nobody known */
+    /* hold: number of the hand-off that began and ended it within its GIL, from 1; 0: none. collection: `came` has the
+     * uncollectable objects */
+    uint64_t came, went;
+    uint32_t thread; /* row */
+    uint32_t other;  /* hold: whose timeout asked; wait: who had it before; collection: generation; 0: nobody known */
     uint16_t gil;
     uint8_t kind, flags;
-    uint32_t next; /* hold: who had it next, 0: nobody known */
+    uint32_t next; /* hold: who had it next, 0: nobody known; collection: mi_gc_trigger (gc_log.h) */
 } mi_gil_span;
 
 typedef struct mi_gil_spans mi_gil_spans;

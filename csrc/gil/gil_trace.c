@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gil_code.h"
 #include "os.h"
 
 mi_gil_session mi_gil_tracing = {.registry = PTHREAD_MUTEX_INITIALIZER};
@@ -21,6 +22,7 @@ static void in_child(void) {
     atomic_store(&mi_gil_tracing.generation, 0);
     mi_gil_tracing.region = NULL;
     mi_gil_tracing.drains = 0;
+    mi_gil_code_forget();
     mi_relocations_restore(&mi_gil_tracing.calls, &foreign);
     mi_gil_tracing.registry = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     mi_gil_drain_prepare();
@@ -59,6 +61,16 @@ static mi_error find_calls(const void *inside) {
     return MI_OK;
 }
 
+/* The rate of the counter is known from two moments: at the start it has only one, and a short spell gives the other. */
+static uint64_t ticks_of(mi_gil_region *region, uint64_t ns) {
+    if (!ns || region->clock != MI_GIL_CLOCK_TSC) return ns;
+    struct timespec spell = {0, 1000000};
+    nanosleep(&spell, NULL);
+    mi_gil_calibrate(region);
+    mi_gil_moment now = region->recent[atomic_load(&region->which)];
+    return (uint64_t)((double)ns * (double)(now.ticks - region->begin.ticks) / (double)(now.ns - region->begin.ns));
+}
+
 mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start) {
     size_t foreign;
     const mi_layout *layout = start->runtime->layout;
@@ -78,7 +90,10 @@ mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start) {
     region->pid = mi_gil_tracing.owner;
     mi_gil_calibrate(region);
     region->begin = region->recent[atomic_load(&region->which)];
-    error = mi_relocations_replace(&mi_gil_tracing.calls);
+    region->long_hold = ticks_of(region, start->long_hold_ns);
+    if (start->own_thread_state)
+        error = mi_gil_code_begin(region, &mi_gil_tracing.runtime, start->code_type, start->own_thread_state);
+    if (!error) error = mi_relocations_replace(&mi_gil_tracing.calls);
     if (!error) { /* only now: a GIL that is made or destroyed from here on is seen */
         mi_relocations_strayed(&mi_gil_tracing.calls, 1);
         mi_gil_tracing.original.lock(&mi_gil_tracing.registry);
@@ -93,6 +108,7 @@ mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start) {
     }
     if (error) {
         mi_gil_trace_stop(&foreign);
+        mi_gil_code_end();
         mi_gil_tracing.region = NULL;
     }
     return error;
@@ -116,6 +132,7 @@ void mi_gil_trace_finish(void) {
     if (mi_gil_tracing.drains) mi_gil_drain_stop();
     mi_gil_tracing.drains = 0;
     mi_gil_drain(mi_gil_tracing.region);
+    mi_gil_code_end();
     atomic_store(&mi_gil_tracing.region->state, MI_GIL_STOPPED);
     mi_gil_tracing.region = NULL;
 }

@@ -24,6 +24,10 @@ typedef struct mi_gil_start {
     uintptr_t own_gil;  /* the GIL that this thread holds */
     int drop_pending;   /* a drop request is pending at this thread */
     int quiet;          /* no thread that drains: a short trial */
+    /* attribution: NULL for none; else PyGILState_GetThisThreadState, and the address of PyCode_Type */
+    void *(*own_thread_state)(void);
+    uintptr_t code_type;
+    uint64_t long_hold_ns; /* a hold that lasts this long is looked at; 0: none is */
 } mi_gil_start;
 
 /* Starts. The region is the caller's; with the GIL held. MI_E_LIMIT: a trace runs already; MI_E_ABSENT: the calls cannot

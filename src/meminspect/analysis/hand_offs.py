@@ -6,10 +6,19 @@ The digest is what `_native.GilDigest.finish()` returns: the events, gathered sp
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..models.gil_trace import Collection, Concurrency, Convoy, Distribution, LongHold, MatrixCell
+from ..models.gil_trace import (
+    Collection,
+    Concurrency,
+    Convoy,
+    Distribution,
+    LongHold,
+    MatrixCell,
+    NativeSample,
+    Place,
+)
 
 SPAN = struct.Struct("=QQQQQIIHBBI")  # mi_gil_span of csrc/gil/gil_spans.h
 HOLD, WAIT, COLLECTION = 1, 2, 3
@@ -18,6 +27,7 @@ CONVOY_WAITS = 10  # fewer are no pattern
 CONVOY_SHARE = 0.5  # of the time that a thread waits
 CONVOY_WAIT = 0.8  # of the switch interval: what a waiter waits before it asks for a drop
 DEFAULT_INTERVAL_S = 0.005
+TRIGGERS = {1: "allocation", 2: "call"}  # mi_gc_trigger of csrc/interpreter/gc_log.h
 
 Positions = Mapping[int, int]  # of a row of the core's table in the list of threads
 
@@ -71,18 +81,33 @@ def matrix(pairs: Sequence[tuple[Any, ...]], position: Positions) -> tuple[Matri
     return tuple(sorted(cells, key=lambda cell: (-(cell.forced + cell.voluntary), cell.from_thread, cell.to_thread)))
 
 
-def longest(packed: bytes, position: Positions) -> tuple[LongHold, ...]:
+def longest(
+    packed: bytes,
+    position: Positions,
+    place: Callable[[Span], Place | None],
+    sample: Callable[[Span], NativeSample | None],
+) -> tuple[LongHold, ...]:
+    """The longest first, with what is known of where each ended and was seen."""
     return tuple(
-        LongHold(
-            thread=position[hold.thread],
-            begin_s=hold.begin / 1e9,
-            held_s=hold.length / 1e9,
-            forced=None if hold.flags & OPEN else bool(hold.flags & FORCED),
-            asked_by=position.get(hold.other),
-            answered_s=(hold.end - hold.detail) / 1e9 if hold.detail else None,
-        )
-        for hold in spans_of(packed)
-        if hold.thread in position
+        _long_hold(hold, position, place(hold), sample(hold)) for hold in spans_of(packed) if hold.thread in position
+    )
+
+
+def _long_hold(hold: Span, position: Positions, place: Place | None, sample: NativeSample | None) -> LongHold:
+    seen = (sample.place if sample else None) or place
+    function = sample.culprit if sample else None
+    if function and seen:
+        function = f"{function}, called in {seen.label}"
+    return LongHold(
+        thread=position[hold.thread],
+        begin_s=hold.begin / 1e9,
+        held_s=hold.length / 1e9,
+        forced=None if hold.flags & OPEN else bool(hold.flags & FORCED),
+        asked_by=position.get(hold.other),
+        answered_s=(hold.end - hold.detail) / 1e9 if hold.detail else None,
+        function=function or (seen.label if seen else None),
+        place=place,
+        sample=sample,
     )
 
 
@@ -94,6 +119,8 @@ def collections(packed: bytes, position: Positions) -> tuple[Collection, ...]:
             begin_s=one.begin / 1e9,
             duration_s=one.length / 1e9,
             collected=one.detail,
+            uncollectable=one.came,
+            trigger=TRIGGERS.get(one.next),
         )
         for one in spans_of(packed)
         if one.thread in position

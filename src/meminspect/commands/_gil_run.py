@@ -34,6 +34,7 @@ class GilRun(Command):
     examples = (
         ("meminspect gil run server.py --port 8000", "a script, with its arguments"),
         ("meminspect gil run --json -o gil.json -m pytest tests", "a module, as JSON"),
+        ("meminspect gil run --attribution worker.py", "with the functions that kept the GIL"),
         ("meminspect gil run --trace gil.pftrace server.py", "a timeline for ui.perfetto.dev, of any length"),
         ("meminspect gil run --html gil.html server.py", "a page with timeline, matrix and findings"),
         ("meminspect gil run --trace gil.json --window 2 2.5 server.py", "half a second of it, for chrome://tracing"),
@@ -60,6 +61,19 @@ class GilRun(Command):
                 show_default=True,
                 help="Memory for events that wait to be taken, 32 bytes each; what finds no room is counted.",
             ),
+            click.Option(
+                ["--attribution"],
+                is_flag=True,
+                help="Name the Python function and line of each release, and the C function of long holds.",
+            ),
+            click.Option(
+                ["--long-hold"],
+                type=click.FloatRange(min=0),
+                metavar="SECONDS",
+                default=0.02,
+                show_default=True,
+                help="With --attribution: how long a hold lasts that is looked at; 0: none is.",
+            ),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -80,7 +94,8 @@ class GilRun(Command):
             if outputs.trace is not None:
                 file = FileOfTrace(follower, outputs.trace, options["trace"], program.name, options["window"])
                 follower.add(file.feed)
-            word = f"{os.getpid()}:{fd}:{options['memory'] * MIB}"
+            long_hold_ns = round(options["long_hold"] * 1e9)
+            word = f"{os.getpid()}:{fd}:{options['memory'] * MIB}:{int(options['attribution'])}:{long_hold_ns}"
             order = Order(function="gil_record", start=True)
             outcome = run(program, order, word=word, look=follower.look, look_every_s=LOOK_EVERY_S)
         except BaseException:

@@ -100,6 +100,67 @@ class MatrixCell(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Place(Model):
+    """A place in Python code: a function's qualified name, its file, and the line; None where there is no line."""
+
+    function: str
+    file: str
+    line: int | None
+
+    @property
+    def label(self) -> str:
+        return self.function + (f" ({self.file}:{self.line})" if self.line is not None else f" ({self.file})")
+
+    def __repr__(self) -> str:
+        return f"<Place {shown(self.label)}>"
+
+
+@dataclass(frozen=True, repr=False)
+class ReleaseSite(Model):
+    """Where a thread let the GIL go, with attribution: how often, and how long it had held it before.
+
+    thread -- an index into `threads`
+    place  -- where it was when it let go; None: not known, or no Python function (a thread at its end)
+    longest_s -- of the holds that ended here
+    """
+
+    thread: int
+    place: Place | None
+    forced: int
+    voluntary: int
+    held_s: float
+    longest_s: float
+
+    def __repr__(self) -> str:
+        return f"<ReleaseSite {self.place!r}: {self.forced:,} forced, {self.voluntary:,} voluntary>"
+
+
+@dataclass(frozen=True, repr=False)
+class NativeSample(Model):
+    """One look from outside at a thread whose hold had lasted a threshold, without a signal (csrc/os/native_stack.h).
+
+    how     -- "blocked": it slept in a system call; "running"; "refused": it ran, and the kernel did not allow to see
+               where (perf_event_open)
+    stack   -- "function (object)", the innermost first; likely, but for the first: words that look like return
+               addresses. "?" where the object's file has no symbol for it
+    culprit -- the one to name: the innermost that is none of the C library's. None: not known, or the interpreter's
+               own loop, so that it is Python code
+    place   -- the Python function that it was in
+    """
+
+    thread: int
+    hold_begin_s: float
+    at_s: float
+    how: str
+    stack: tuple[str, ...]
+    culprit: str | None
+    place: Place | None
+
+    def __repr__(self) -> str:
+        return f"<NativeSample at {self.at_s:.6f} s: {shown(self.culprit or self.how)}>"
+
+
+@dataclass(frozen=True, repr=False)
 class LongHold(Model):
     """One of the longest holds: an index into `threads`, when it began after the trace did, how it ended.
 
@@ -107,7 +168,9 @@ class LongHold(Model):
     asked_by -- the thread whose wait timed out; None when nobody's did, or it is not known
     answered_s -- from the first such request to the end of the hold; None: nobody asked. A thread that runs bytecode
                   answers within microseconds, if the system lets it run
-    function -- that was running, where it was attributed
+    function -- that held it, where it was attributed: the C function of the sample, else the Python function and line
+    place  -- where the hold ended, in Python code
+    sample -- the look at it from outside while it lasted; None: it was shorter than the threshold, or not attributed
     """
 
     thread: int
@@ -117,6 +180,8 @@ class LongHold(Model):
     asked_by: int | None
     answered_s: float | None
     function: str | None = None
+    place: Place | None = None
+    sample: NativeSample | None = None
 
     def __repr__(self) -> str:
         return f"<LongHold of thread {self.thread}: {self.held_s:.6f} s>"
@@ -145,13 +210,20 @@ class Convoy(Model):
 
 @dataclass(frozen=True, repr=False)
 class Collection(Model):
-    """One run of the cyclic collector, by gc.callbacks: in which thread, when after the trace's beginning, how long."""
+    """One run of the cyclic collector, by gc.callbacks: in which thread, when after the trace's beginning, how long.
+
+    trigger -- "allocation": more objects had come than the generation's threshold says; "call": gc.collect(), or C code
+               that asks for one. None where this build decides by more than the counters (free-threaded ones, the
+               incremental collector of 3.14.0 to 3.14.4)
+    """
 
     thread: int
     generation: int
     begin_s: float
     duration_s: float
     collected: int
+    uncollectable: int = 0
+    trigger: str | None = None
 
     def __repr__(self) -> str:
         return f"<Collection of generation {self.generation}: {self.duration_s * 1e3:.3f} ms>"
@@ -204,6 +276,26 @@ class Timeline(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Pauses(Model):
+    """The collections of one generation: how long each kept the interpreter, and what they came to.
+
+    by_allocation, by_call -- how many had which trigger; the rest is unknown
+    wall_share -- of the duration that they took, 0 to 1
+    """
+
+    generation: int
+    pauses: Distribution
+    collected: int
+    uncollectable: int
+    by_allocation: int
+    by_call: int
+    wall_share: float
+
+    def __repr__(self) -> str:
+        return f"<Pauses of generation {self.generation}: {self.pauses.count:,}, max {self.pauses.max_s} s>"
+
+
+@dataclass(frozen=True, repr=False)
 class InterpreterTrace(Model):
     """The numbers of one GIL: the main interpreter's (which others may share), or a subinterpreter's own.
 
@@ -242,6 +334,9 @@ class GilTrace(Model):
     collections_omitted, pairs_omitted -- beyond what is listed (65,536)
     timeline        -- for pictures; not in to_dict()
     interpreters    -- one for each GIL; the figures above are their sums
+    pauses          -- of the collector, one for each generation that was collected; () without `collections`
+    attribution     -- releases name their place: then release_sites has the 100 of most held time, and samples the
+                       looks at holds beyond long_hold_s
     """
 
     duration_s: float
@@ -270,6 +365,11 @@ class GilTrace(Model):
     exact: bool
     reason: str | None
     timeline: Timeline
+    pauses: tuple[Pauses, ...] = ()
+    attribution: bool = False
+    long_hold_s: float | None = None
+    release_sites: tuple[ReleaseSite, ...] = ()
+    samples: tuple[NativeSample, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The figures; the picture is for views alone."""

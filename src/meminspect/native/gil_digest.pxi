@@ -10,6 +10,18 @@ cdef extern from "gil_spans.h":
         uint8_t kind, flags
         uint32_t next
 
+cdef extern from "gil_sites.h":
+    ctypedef struct mi_gil_site:
+        uint64_t place
+        uint32_t thread
+        uint64_t forced, voluntary, held, longest
+    ctypedef struct mi_gil_placed:
+        uint64_t gil, begin, length, place
+    ctypedef struct mi_gil_sites:
+        pass
+    const mi_gil_site *mi_gil_sites_all(const mi_gil_sites *sites, size_t *count, uint64_t *left_out)
+    const mi_gil_placed *mi_gil_sites_longest(const mi_gil_sites *sites, size_t *count)
+
 cdef extern from "gil_digest.h":
     enum: MI_GIL_BUCKETS
     enum: MI_GIL_PAIR_BUCKETS
@@ -40,6 +52,7 @@ cdef extern from "gil_digest.h":
     const mi_gil_span *mi_gil_digest_longest(const mi_gil_digest *digest, size_t *count)
     const mi_gil_span *mi_gil_digest_collections(const mi_gil_digest *digest, size_t *count, uint64_t *left_out)
     const mi_gil_span *mi_gil_digest_kept(const mi_gil_digest *digest, size_t *count, uint64_t *left_out)
+    const mi_gil_sites *mi_gil_digest_sites(const mi_gil_digest *digest)
     const uint64_t *mi_gil_digest_waiters(const mi_gil_digest *digest)
     uint64_t mi_gil_digest_main_held(const mi_gil_digest *digest)
     uint64_t mi_gil_digest_tile_ns(const mi_gil_digest *digest)
@@ -108,14 +121,18 @@ cdef class GilDigest:
         forced, voluntary, waited_ns, [(count, total_ns)] of waits behind forced releases by length)], "longest",
         "collections", "kept": packed mi_gil_span (struct "=QQQQQIIHBBI": begin, end, detail, came, went, thread, other,
         gil, kind, flags, next), "..._left_out", "waiters_ns": for 0, 1, ... waiting, "main_held_ns", "tile_ns", "tiles":
-        [(thread or None, packed pairs "QQ" of held and waited in each tile)]}
+        [(thread or None, packed pairs "QQ" of held and waited in each tile)], "sites": [(thread, place, forced,
+        voluntary, held_ns, longest_ns)], "places": {(gil, begin): place} of the longest holds: csrc/gil/gil_sites.h}
         """
         cdef size_t count = 0
         cdef uint64_t left_out = 0
         cdef uint32_t row, thread = 0
         cdef mi_error error
         cdef const mi_gil_span *spans
+        cdef const mi_gil_site *sites
+        cdef const mi_gil_placed *placed
         cdef const uint64_t *tiles
+        cdef size_t at
         with nogil:
             error = mi_gil_digest_finish(self.digest, end_ns)
         check(error)
@@ -138,6 +155,12 @@ cdef class GilDigest:
         spans = mi_gil_digest_kept(self.digest, &count, &left_out)
         result["kept"] = PyBytes_FromStringAndSize(<const char *>spans, count * sizeof(mi_gil_span))
         result["kept_left_out"] = left_out
+        sites = mi_gil_sites_all(mi_gil_digest_sites(self.digest), &count, &left_out)
+        result["sites"] = [(sites[at].thread, sites[at].place, sites[at].forced, sites[at].voluntary, sites[at].held,
+                            sites[at].longest) for at in range(count)]
+        result["sites_left_out"] = left_out
+        placed = mi_gil_sites_longest(mi_gil_digest_sites(self.digest), &count)
+        result["places"] = {(placed[at].gil, placed[at].begin): placed[at].place for at in range(count)}
         result["waiters_ns"] = [mi_gil_digest_waiters(self.digest)[row] for row in range(<uint32_t>MI_GIL_WAITERS_MOST)]
         result["tiles"] = rows = []
         row = 0

@@ -7,6 +7,14 @@ cdef extern from "gil_ring.h":
         pass
     ctypedef struct mi_gil_event:
         pass
+    ctypedef struct mi_gil_code:
+        uint64_t address
+    ctypedef struct mi_gil_long_hold:
+        uint64_t begin, time
+        uint32_t thread, code, instruction
+        int gil, how
+        char *stack
+    mi_gil_code *mi_gil_codes(const mi_gil_region *region)
     enum: MI_GIL_CLOCK_TSC
     enum: MI_GIL_COLLECTION_BEGIN
     enum: MI_GIL_COLLECTION_END
@@ -22,6 +30,9 @@ cdef extern from "gil_trace.h":
         uintptr_t own_gil
         int drop_pending
         int quiet
+        void *(*own_thread_state)() noexcept
+        uintptr_t code_type
+        uint64_t long_hold_ns
     ctypedef enum mi_gil_event_kind:
         pass
     mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start)
@@ -37,6 +48,8 @@ cdef extern from "gil_export.h":
         uint32_t clock, state, gils, threads, gils_left_out, threads_left_out
         int32_t pid
         uint64_t logged, taken, unlogged, log_events, strayed
+        uint32_t attributed, codes, codes_left_out, long_holds, long_holds_left_out
+        uint64_t long_hold_ns
     ctypedef struct mi_gil_totals:
         int64_t interpreter
         uint64_t acquisitions, releases, forced_releases, hand_offs, forced_hand_offs, tstate_switches, timeouts
@@ -49,6 +62,14 @@ cdef extern from "gil_export.h":
         uint64_t first_ns, last_ns, acquisitions, held_ns, waited_ns, lost, unlogged
         char *name
         char *given
+    ctypedef struct mi_gil_code_text:
+        const char *name
+        const char *file
+        const char *lines
+        uint32_t name_size, file_size, lines_size
+        int32_t first_line
+    void mi_gil_export_code(const mi_gil_region *region, uint32_t code, mi_gil_code_text *text) nogil
+    void mi_gil_export_long_hold(const mi_gil_region *region, uint32_t index, mi_gil_long_hold *hold) nogil
     void mi_gil_recover(mi_gil_region *region) nogil
     void mi_gil_take(mi_gil_region *region, uint64_t taken) nogil
     void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) nogil
@@ -70,40 +91,54 @@ cdef extern from "unistd.h":
 
 cdef extern from "Python.h":
     object PyInstanceMethod_New(object function)
+    ctypedef struct PyFrameObject:
+        pass
+    PyFrameObject *PyEval_GetFrame()
 
 cdef extern from *:
     """
     #define MI_INSIDE_PYTHON ((const void *)PyEval_SaveThread)
+    #define MI_CODE_TYPE ((uintptr_t)&PyCode_Type)
+    #define MI_CODE_OF(frame) ((PyObject *)PyFrame_GetCode(frame))
+    static void *own_thread_state(void) { return PyGILState_GetThisThreadState(); }
     """
     const void *MI_INSIDE_PYTHON
+    const uintptr_t MI_CODE_TYPE
+    void *own_thread_state() noexcept
+    object MI_CODE_OF(PyFrameObject *frame)
 
 # Of the trace that runs: its names, and whether the layout of the GIL's mutex has been proven in this process.
 cdef dict gil_trace_names = {}
 cdef uintptr_t gil_trace_own = 0
 cdef bint gil_trace_proven = False
+cdef bint gil_attribution_proven = False
 cdef object gil_trace_original = None  # threading.Thread._set_native_id while ours stands in its place
 
 
-def gil_trace_start(uint64_t log_bytes=1 << 27, int fd=-1):
+def gil_trace_start(uint64_t log_bytes=1 << 27, int fd=-1, bint attribution=False, uint64_t long_hold_ns=0):
     """Starts to trace; the events may take `log_bytes` of memory. `fd`: an empty file in memory, to put all in.
 
+    attribution: each release names the Python function and line. long_hold_ns: with attribution, a hold that lasts this
+    long is looked at from outside, once (0: none is).
+
     Raises NativeError: code "limit" when a trace runs already, "absent" where there is no GIL or its calls cannot be
-    found, "permission" when the pages of their slots may not be changed, "layout" when no event was seen in a trial.
+    found, "permission" when the pages of their slots may not be changed, "layout" when no event was seen in a trial, or
+    the function that made it was not found.
     """
-    global gil_trace_proven
-    if not gil_trace_proven:
-        gil_trace_begin(1 << 16, -1, True)
-        seen = gil_trace_trial()
-        if not seen:
-            raise NativeError("layout", "no call of this interpreter's was seen where its GIL should be")
+    global gil_trace_proven, gil_attribution_proven
+    if not gil_trace_proven or attribution and not gil_attribution_proven:
+        gil_trace_begin(1 << 16, -1, True, attribution, 0)
+        gil_trace_trial(attribution)
         gil_trace_proven = True
-    gil_trace_begin(log_bytes, fd, False)
+        gil_attribution_proven |= attribution
+    gil_trace_begin(log_bytes, fd, False, attribution, long_hold_ns)
+    gc_trigger_prepare()
     gil_trace_names.clear()
     gil_trace_names.update(thread_names_by_native_id())
     thread_names_remember()
 
 
-cdef gil_trace_begin(uint64_t log_bytes, int fd, bint quiet):
+cdef gil_trace_begin(uint64_t log_bytes, int fd, bint quiet, bint attribution, uint64_t long_hold_ns):
     global gil_trace_own
     cdef mi_target target
     cdef mi_runtime runtime
@@ -126,6 +161,11 @@ cdef gil_trace_begin(uint64_t log_bytes, int fd, bint quiet):
     start.own_gil = gil_trace_own
     start.drop_pending = drop_pending(layout, &target)
     start.quiet = quiet
+    start.own_thread_state = NULL
+    if attribution:
+        start.own_thread_state = own_thread_state
+    start.code_type = MI_CODE_TYPE
+    start.long_hold_ns = long_hold_ns if attribution else 0
     check(mi_gil_region_make(fd, log_bytes, &region))
     error = mi_gil_trace_start(region, &start)
     if error != MI_OK:
@@ -151,19 +191,27 @@ cdef bint drop_pending(const mi_layout *layout, const mi_target *target):
     return False
 
 
-cdef bint gil_trace_trial():
-    """Lets the GIL go once and takes it again: whether the trace saw just that. It ends the trace."""
+cdef gil_trace_trial(bint attribution):
+    """Lets the GIL go once and takes it again: NativeError unless the trace saw just that, and where. It ends the trace."""
     cdef size_t foreign
     cdef mi_gil_region *region = mi_gil_trace_region()
+    cdef mi_gil_head head
     cdef mi_gil_totals totals
+    cdef PyFrameObject *frame = PyEval_GetFrame()  # None at start-up, before the first line
+    code = MI_CODE_OF(frame) if frame != NULL else None
     cdef PyThreadState *thread = PyEval_SaveThread()
     PyEval_RestoreThread(thread)
     mi_gil_export_gil(region, 0, &totals)
     mi_gil_trace_stop(&foreign)
     mi_gil_trace_finish()
+    mi_gil_export_head(region, &head)
     cdef bint seen = totals.releases >= 1 and totals.acquisitions >= 1
+    cdef bint found = code is None or head.codes > 1 and mi_gil_codes(region)[1].address == <uintptr_t><PyObject *>code
     mi_gil_region_close(region)
-    return seen
+    if not seen:
+        raise NativeError("layout", "no call of this interpreter's was seen where its GIL should be")
+    if attribution and not found:
+        raise NativeError("layout", "the function that a thread is in was not found where it should be: no attribution")
 
 
 def gil_trace_stop(bint events=True):
@@ -240,11 +288,15 @@ def gil_trace_running():
 
 def gil_trace_collected(str phase, dict info):
     """For gc.callbacks (Python/gc.c, invoke_gc_callback): notes the beginning and the end of a collection."""
-    cdef uint64_t generation = info["generation"]
+    cdef uint64_t generation = info["generation"], collected, uncollectable
     if phase == "start":
-        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_BEGIN, generation)
+        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_BEGIN,
+                          generation | <uint64_t>gc_trigger(<int>generation) << 8)
     else:
-        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_END, generation | info["collected"] << 8)
+        collected = min(info["collected"], 0xFFFFFFFF)
+        uncollectable = min(info["uncollectable"], 0xFFFFFF)
+        mi_gil_trace_note(gil_trace_own, <mi_gil_event_kind>MI_GIL_COLLECTION_END,
+                          generation | collected << 8 | uncollectable << 40)
 
 
 cdef class GilFollower:
@@ -326,10 +378,14 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
     """{"begin_ns", "end_ns", "clock", "stopped", "gils", "threads", "events", "logged", "unlogged", ...}
 
     events: packed mi_gil_event (struct format "=QQIIIHH": time, detail, thread, other, number, gil, kind), times in
-    nanoseconds since the beginning, in the order of each GIL.
+    nanoseconds since the beginning, in the order of each GIL. What detail is, by kind: mi_gil_event_kind in
+    csrc/gil/gil_ring.h. codes: (function, file, first line, co_linetable) by the row that a release names, row 0 is
+    none. long_holds: (gil, thread, begin_ns, at_ns, code, instruction, how, stack) of holds beyond long_hold_ns.
     """
     cdef mi_gil_head head
     cdef mi_gil_totals totals
+    cdef mi_gil_code_text code
+    cdef mi_gil_long_hold hold
     cdef uint32_t at
     mi_gil_export_head(region, &head)
     gils = []
@@ -347,6 +403,17 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
     threads = []
     for at in range(head.threads):
         threads.append(gil_thread_to_dict(region, at))
+    codes = []
+    for at in range(head.codes):
+        mi_gil_export_code(region, at, &code)
+        codes.append((code.name[:code.name_size].decode("utf-8", "replace"),
+                      code.file[:code.file_size].decode("utf-8", "replace"),
+                      code.first_line, code.lines[:code.lines_size]))
+    long_holds = []
+    for at in range(head.long_holds):
+        mi_gil_export_long_hold(region, at, &hold)
+        long_holds.append((hold.gil, hold.thread, hold.begin, hold.time, hold.code, hold.instruction, hold.how,
+                           hold.stack.decode("utf-8", "replace")))
     events = PyBytes_FromStringAndSize(NULL, head.logged * sizeof(mi_gil_event) if with_events else 0)
     cdef mi_gil_event *to = <mi_gil_event *>PyBytes_AS_STRING(events)
     if with_events:
@@ -357,22 +424,24 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
         "clock": "tsc" if head.clock == MI_GIL_CLOCK_TSC else "monotonic", "state": head.state,
         "gils": gils, "threads": threads, "events": events, "logged": head.taken + head.logged, "unlogged": head.unlogged,
         "gils_left_out": head.gils_left_out, "threads_left_out": head.threads_left_out, "strayed": head.strayed,
+        "attributed": bool(head.attributed), "codes": codes, "codes_left_out": head.codes_left_out,
+        "long_holds": long_holds, "long_holds_left_out": head.long_holds_left_out, "long_hold_ns": head.long_hold_ns,
     }
 
 
 def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """What csrc/launch/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
 
-    The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES": the file in memory for the events, and
-    how much of it they may take. The final record is as gil_trace_stop() returns it, without events where the launcher
+    The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES:ATTRIBUTION:NS": the file in memory for the
+    events, how much of it they may take, 1 for attribution and from when on a hold is looked at. The final record is as gil_trace_stop() returns it, without events where the launcher
     has them in its file. `threading` and `gc` are imported, for the names of threads and for collections.
     """
     if kind == MI_RECORD_START:
-        launcher, number, size = gil_order(fd).split(":")
+        launcher, number, size, attribution, long_hold_ns = gil_order(fd).split(":")
         shared = gil_open(f"/proc/{launcher}/fd/{number}")
         try:
             __import__("threading")
-            gil_trace_start(int(size), shared)
+            gil_trace_start(int(size), shared, int(attribution) != 0, int(long_hold_ns))
         finally:
             if shared >= 0:
                 gil_close(shared)

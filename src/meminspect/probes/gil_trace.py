@@ -11,24 +11,37 @@ import gc
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, overload
 
 from .. import _native
-from ..analysis import findings_hand_offs, hand_offs
-from ..models.gil_trace import GilTrace, HandOffs, InterpreterTrace, ThreadShare, Timeline
+from ..analysis import findings_hand_offs, gil_places, hand_offs
+from ..analysis.pauses import pauses
+from ..models.gil_trace import GilTrace, HandOffs, InterpreterTrace, NativeSample, Place, ThreadShare, Timeline
+from .gc_trace import CollectionLog
 
 DEFAULT_MEMORY_BYTES = 128 << 20
+DEFAULT_LONG_HOLD_S = 0.02
 STOPPED = 2  # mi_gil_state
 
 
 class Trace:
     """A trace; made by `gil.trace()`. `result` is the GilTrace once it was stopped, `raw` what that is made of."""
 
-    def __init__(self, memory_bytes: int = DEFAULT_MEMORY_BYTES, collections: bool = True) -> None:
+    def __init__(
+        self,
+        memory_bytes: int = DEFAULT_MEMORY_BYTES,
+        collections: bool = True,
+        attribution: bool = False,
+        long_hold_s: float = DEFAULT_LONG_HOLD_S,
+    ) -> None:
         if memory_bytes < 1:
             raise ValueError("memory_bytes must be positive")
+        if long_hold_s < 0:
+            raise ValueError("long_hold_s must not be negative")
         self.memory_bytes = memory_bytes
         self.collections = collections
+        self.attribution = attribution
+        self.long_hold_s = long_hold_s
         self.raw: Mapping[str, Any] | None = None
         self._result: GilTrace | None = None
 
@@ -43,7 +56,9 @@ class Trace:
 
     def start(self) -> Trace:
         """Starts; NativeError when it cannot: no GIL, a trace runs already, the calls cannot be found or changed."""
-        _native.gil_trace_start(self.memory_bytes)
+        _native.gil_trace_start(
+            self.memory_bytes, attribution=self.attribution, long_hold_ns=round(self.long_hold_s * 1e9)
+        )
         if self.collections:
             gc.callbacks.append(_native.gil_trace_collected)
         return self
@@ -66,15 +81,42 @@ class Trace:
         return f"<Trace {'running' if self.raw is None else self.result!r}>"
 
 
-def trace(*, memory_bytes: int = DEFAULT_MEMORY_BYTES, collections: bool = True) -> Trace:
+@overload
+def trace(
+    *,
+    memory_bytes: int = ...,
+    collections: bool = ...,
+    attribution: bool = ...,
+    long_hold_s: float = ...,
+    gc_only: Literal[False] = False,
+) -> Trace: ...
+@overload
+def trace(*, gc_only: Literal[True], memory_bytes: int = ...) -> CollectionLog: ...
+def trace(
+    *,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    collections: bool = True,
+    attribution: bool = False,
+    long_hold_s: float = DEFAULT_LONG_HOLD_S,
+    gc_only: bool = False,
+) -> Trace | CollectionLog:
     """A trace of every GIL of this process, for a `with` statement: `with meminspect.gil.trace() as t: ...; t.result`.
 
     memory_bytes -- for events, 32 bytes each; what finds no room is counted in `lost_events`
     collections -- note runs of the collector as well, by gc.callbacks
+    attribution -- each release names the Python function and line that it was made in, and a hold that lasts
+        `long_hold_s` is looked at once from outside, for the C function that keeps the GIL (0: none is). An event is no
+        larger for it, the program gets no signal, and no reference is taken
+    gc_only -- no trace of the GIL: only the collections, at no cost between two of them. The result is a GcTrace;
+        works in free-threaded builds too
 
     Entering raises NativeError where it cannot be traced; free-threaded builds have no GIL.
     """
-    return Trace(memory_bytes, collections)
+    if gc_only:
+        if attribution:
+            raise ValueError("gc_only traces no GIL: there is nothing to attribute")
+        return CollectionLog(memory_bytes)
+    return Trace(memory_bytes, collections, attribution, long_hold_s)
 
 
 def build(raw: Mapping[str, Any]) -> GilTrace:
@@ -88,6 +130,22 @@ def build(raw: Mapping[str, Any]) -> GilTrace:
     lost = sum(gil.lost_events for gil in gils) + raw["unlogged"]
     deltas = [gil.switch_number_delta for gil in gils]
     known = [delta for delta in deltas if delta is not None]
+    places = gil_places.Places(raw.get("codes", ()))
+    samples = gil_places.samples(raw, places, position)
+    collections = hand_offs.collections(digest["collections"], position)
+
+    def place_of(hold: hand_offs.Span) -> Place | None:
+        return places.at(digest["places"].get((hold.gil, hold.begin), 0))
+
+    def sample_of(hold: hand_offs.Span) -> NativeSample | None:
+        """By its time: begin and end were told from two readings of the clocks, and may differ by some nanoseconds."""
+        thread = position[hold.thread]
+        return next(
+            (one for gil, one in samples if (gil, one.thread) == (hold.gil, thread)
+             and hold.begin <= one.at_s * 1e9 <= hold.end),
+            None,
+        )  # fmt: skip
+
     made = GilTrace(
         duration_s=end / 1e9,
         pid=raw["pid"],
@@ -106,10 +164,10 @@ def build(raw: Mapping[str, Any]) -> GilTrace:
         matrix=hand_offs.matrix(digest["pairs"], position),
         hold_times=hand_offs.distribution(digest["holds"]),
         wait_times=hand_offs.distribution(digest["waits"]),
-        longest_holds=hand_offs.longest(digest["longest"], position),
+        longest_holds=hand_offs.longest(digest["longest"], position, place_of, sample_of),
         convoys=hand_offs.convoys(digest, position, raw["interval_s"]),
         concurrency=None if lost else hand_offs.concurrency(digest, end, len(os.sched_getaffinity(0))),
-        collections=hand_offs.collections(digest["collections"], position),
+        collections=collections,
         collections_omitted=digest["collections_left_out"],
         pairs_omitted=digest["pairs_left_out"],
         interpreters=gils,
@@ -125,6 +183,11 @@ def build(raw: Mapping[str, Any]) -> GilTrace:
             holds=tuple(digest["holds"]["buckets"]),
             waits=tuple(digest["waits"]["buckets"]),
         ),
+        pauses=pauses(collections, end / 1e9),
+        attribution=raw.get("attributed", False),
+        long_hold_s=raw["long_hold_ns"] / 1e9 if raw.get("long_hold_ns") else None,
+        release_sites=gil_places.sites(digest["sites"], places, position),
+        samples=tuple(one for _, one in samples),
     )
     reasons = _reasons(raw, made)
     return dataclasses.replace(
@@ -228,6 +291,10 @@ def _reasons(raw: Mapping[str, Any], made: GilTrace) -> list[str]:
         reasons.append(f"{raw['gils_left_out']} GILs of subinterpreters are left out: there were too many")
     if raw["threads_left_out"]:
         reasons.append(f"{raw['threads_left_out']} threads are counted together: there were too many")
+    if raw.get("codes_left_out"):
+        reasons.append(f"{raw['codes_left_out']} times a function found no room in the table, and is not named")
+    if raw.get("long_holds_left_out"):
+        reasons.append(f"{raw['long_holds_left_out']} long holds were not looked at: there were too many")
     if raw["left_in_place"]:
         reasons.append(f"the calls could not be put back, and are passed on: {raw['left_in_place']}")
     return reasons
