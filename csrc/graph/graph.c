@@ -477,12 +477,18 @@ static mi_error arenas_note(builder *build) {
     graph->arena_count = heap->arena_count;
     graph->arena_size = (size_t)build->layout->arena_size;
     graph->arenas = mi_os_alloc(heap->arena_count * sizeof *graph->arenas);
+    graph->arena_bytes = mi_os_alloc(heap->arena_count * sizeof *graph->arena_bytes);
+    graph->arena_blocks = mi_os_alloc(heap->arena_count * sizeof *graph->arena_blocks);
     graph->arena_unknown = mi_os_alloc(heap->arena_count * sizeof *graph->arena_unknown);
     graph->arena_first = mi_os_alloc(heap->arena_count * sizeof *graph->arena_first);
     graph->arena_end = mi_os_alloc(heap->arena_count * sizeof *graph->arena_end);
-    if (!graph->arenas || !graph->arena_unknown || !graph->arena_first || !graph->arena_end) return MI_E_MEMORY;
+    if (!graph->arenas || !graph->arena_bytes || !graph->arena_blocks || !graph->arena_unknown || !graph->arena_first ||
+        !graph->arena_end)
+        return MI_E_MEMORY;
     for (size_t i = 0; i < heap->arena_count; i++) {
         graph->arenas[i] = heap->arenas[i].address;
+        graph->arena_bytes[i] = heap->arenas[i].used_bytes;
+        graph->arena_blocks[i] = heap->arenas[i].used_blocks;
         if (!mi_os_maps_covers(&build->target->maps, (uintptr_t)graph->arenas[i], graph->arena_size))
             return MI_E_UNMAPPED;
     }
@@ -549,6 +555,8 @@ void mi_graph_free(mi_graph *graph) {
     mi_os_free(graph->edges, graph->edge_room * sizeof *graph->edges);
     mi_os_free(graph->elsewhere, graph->elsewhere_room * sizeof *graph->elsewhere);
     mi_os_free(graph->arenas, graph->arena_count * sizeof *graph->arenas);
+    mi_os_free(graph->arena_bytes, graph->arena_count * sizeof *graph->arena_bytes);
+    mi_os_free(graph->arena_blocks, graph->arena_count * sizeof *graph->arena_blocks);
     mi_os_free(graph->arena_unknown, graph->arena_count * sizeof *graph->arena_unknown);
     mi_os_free(graph->arena_first, graph->arena_count * sizeof *graph->arena_first);
     mi_os_free(graph->arena_end, graph->arena_count * sizeof *graph->arena_end);

@@ -40,6 +40,8 @@ typedef struct mi_graph {
     mi_elsewhere *elsewhere;
     size_t elsewhere_count, elsewhere_room;
     uint64_t *arenas;                  /* their addresses, in the order of the heap that was walked */
+    uint64_t *arena_bytes;             /* live in each */
+    uint32_t *arena_blocks;            /* how many those are */
     uint32_t *arena_unknown;           /* live blocks of each that no object is known for */
     uint32_t *arena_first, *arena_end; /* the objects that lie in each: from the first to before the end */
     size_t arena_count, arena_size;

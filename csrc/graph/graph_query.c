@@ -17,14 +17,13 @@ void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, s
         }
 }
 
-mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, size_t room, size_t *length) {
+mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways) {
     uint32_t nodes = mi_graph_nodes(graph), head = 0, tail = 0;
-    size_t size = (size_t)nodes * sizeof(uint32_t);
-    uint32_t *from = mi_os_alloc(size), *queue = mi_os_alloc(size); /* from: node + 1 */
-    *length = 0;
+    ways->size = (size_t)nodes * sizeof(uint32_t);
+    uint32_t *from = ways->from = mi_os_alloc(ways->size), *queue = mi_os_alloc(ways->size);
     if (!from || !queue) {
-        mi_os_free(from, size);
-        mi_os_free(queue, size);
+        mi_ways_free(ways);
+        mi_os_free(queue, ways->size);
         return MI_E_MEMORY;
     }
     /* Level by level. A root joins in so late: what a module's attribute holds is named by it, also where a frame that runs
@@ -32,7 +31,7 @@ mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, siz
     static const uint32_t joins[MI_ROOTS] = {
         [MI_ROOT_FRAMES] = 4, [MI_ROOT_STATE] = 4, [MI_ROOT_STATIC] = 6, [MI_ROOT_C] = 8, [MI_ROOT_MEMORY] = 8};
     enum { LAST_JOINS = 8 };
-    for (uint32_t level = 0; !from[node] && (head < tail || level <= LAST_JOINS); level++) {
+    for (uint32_t level = 0; head < tail || level <= LAST_JOINS; level++) {
         for (uint32_t root = 0; root < MI_ROOTS; root++) {
             if (joins[root] != level) continue;
             from[graph->objects + root] = graph->objects + root + 1;
@@ -48,15 +47,23 @@ mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, siz
             }
         }
     }
-    if (from[node]) {
-        size_t whole = 1;
-        for (uint32_t at = node; from[at] != at + 1; at = from[at] - 1) whole++;
-        size_t place = *length = whole < room ? whole : room;
-        for (uint32_t at = node; place; at = from[at] - 1) path[--place] = at;
-    }
-    mi_os_free(from, size);
-    mi_os_free(queue, size);
+    mi_os_free(queue, ways->size);
     return MI_OK;
+}
+
+void mi_ways_free(mi_ways *ways) {
+    mi_os_free(ways->from, ways->size);
+    ways->from = NULL;
+}
+
+size_t mi_ways_to(const mi_ways *ways, uint32_t node, uint32_t *path, size_t room) {
+    const uint32_t *from = ways->from;
+    if (!from[node]) return 0;
+    size_t whole = 1;
+    for (uint32_t at = node; from[at] != at + 1; at = from[at] - 1) whole++;
+    size_t length = whole < room ? whole : room, place = length;
+    for (uint32_t at = node; place; at = from[at] - 1) path[--place] = at;
+    return length;
 }
 
 /* Marks what `queue` leads to by way of nodes that neither `seen` nor `avoid` has. */

@@ -8,9 +8,17 @@
 /* The nodes that refer to `node`, each once, in ascending order; *count may exceed `room`. Roots are among them. */
 void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, size_t room, size_t *count);
 
-/* A short way from a root to `node`, the root first, `node` last; by way of modules where that is not much longer. *length is 0 when no root
- * leads there; beyond `room` nodes it is cut in front: the last ones are given. */
-mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, size_t room, size_t *length);
+/* Of every node the one before it on a short way from a root; by way of modules where that is not much longer. */
+typedef struct mi_ways {
+    uint32_t *from; /* node + 1: itself of a root, 0 where no root leads */
+    size_t size;
+} mi_ways;
+mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways);
+void mi_ways_free(mi_ways *ways);
+
+/* The way to `node`, the root first, `node` last. The length is 0 when no root leads there; beyond `room` nodes it is cut
+ * in front: the last ones are given. */
+size_t mi_ways_to(const mi_ways *ways, uint32_t node, uint32_t *path, size_t room);
 
 /* What no root leads to once the objects of `nodes` are taken out, they included; what no root leads to anyway is not
  * counted. */

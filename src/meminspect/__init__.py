@@ -52,6 +52,8 @@ _PUBLIC = {
     "retained": "meminspect.probes.references",
     "top_retained": "meminspect.probes.references",
     "why": "meminspect.probes.references",
+    "pinning": "meminspect.probes.pinning",
+    "what_if": "meminspect.probes.pinning",
     "render": "meminspect.views.report_text",
     "report": "meminspect.probes.report",
     "snapshot": "meminspect.probes.snapshot",

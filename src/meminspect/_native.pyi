@@ -143,12 +143,15 @@ ROLE_NAMES: tuple[str, ...]
 
 def references_capture(
     addresses: Sequence[int] = (),
-    type_name: str | None = None,
+    type_names: Sequence[str] = (),
     holders: bool = False,
     path: bool = False,
     retained: bool = False,
     arenas: bool = False,
     top: int = 0,
+    keys: int = 0,
+    pinned: int = 0,
+    objects: bool = False,
     max_pause: float | None = 1.0,
 ) -> dict[str, Raw]: ...
 def references_reach(root: str, addresses: Sequence[int]) -> object: ...

@@ -99,11 +99,16 @@ cdef class _Table:
     cdef char *data
     cdef size_t size
 
-    cdef int fill(self, const void *data, size_t size) except -1:
+    cdef int clear(self, size_t size) except -1:
+        """So many zeros."""
         self.data = <char *>mi_os_alloc(size or 1)
         if self.data == NULL:
             raise MemoryError("no room for the tables of the heap")
         self.size = size
+        return 0
+
+    cdef int fill(self, const void *data, size_t size) except -1:
+        self.clear(size)
         memcpy(self.data, data, size)
         return 0
 

@@ -57,6 +57,7 @@ cdef extern from "graph.h":
     enum: MI_ROOTS
     enum: MI_ROOT_MODULES
     enum: MI_ROOT_FRAMES
+    enum: MI_ROOT_STATIC
     enum: MI_ROOT_C
     enum: MI_ROOT_MEMORY
     ctypedef struct mi_elsewhere:
@@ -72,6 +73,8 @@ cdef extern from "graph.h":
         mi_elsewhere *elsewhere
         size_t elsewhere_count, arena_count, arena_size
         uint64_t *arenas
+        uint64_t *arena_bytes
+        uint32_t *arena_blocks
         uint32_t *arena_unknown
         uint32_t *arena_first
         uint32_t *arena_end
@@ -97,7 +100,11 @@ cdef extern from "graph_query.h":
         uint64_t objects, bytes
         uint64_t *gone
     void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, size_t room, size_t *count)
-    mi_error mi_graph_path(const mi_graph *graph, uint32_t node, uint32_t *path, size_t room, size_t *length)
+    ctypedef struct mi_ways:
+        uint32_t *from_ "from"
+    mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways)
+    void mi_ways_free(mi_ways *ways)
+    size_t mi_ways_to(const mi_ways *ways, uint32_t node, uint32_t *path, size_t room)
     mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t count, mi_loss *loss)
     void mi_loss_free(mi_loss *loss)
     void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas)
@@ -117,7 +124,36 @@ cdef enum:
     LONGEST_PATH = 64
     MOST_HOLDERS = 200
     LONGEST_NAME = 128
-    MOST_TARGETS = 100000000
+
+
+cdef class _Numbers:
+    """Numbers of nodes, in memory of our own: there may be millions."""
+    cdef uint32_t *items
+    cdef size_t count, room
+
+    cdef int add(self, uint32_t number) except -1:
+        cdef size_t room = self.room * 2 + 1024
+        cdef void *grown
+        if self.count == self.room:
+            grown = mi_os_realloc(self.items, self.room * sizeof(uint32_t), room * sizeof(uint32_t))
+            if grown == NULL:
+                raise MemoryError("no room for the objects that are asked about")
+            self.items, self.room = <uint32_t *>grown, room
+        self.items[self.count] = number
+        self.count += 1
+        return 0
+
+    def __dealloc__(self):
+        mi_os_free(self.items, self.room * sizeof(uint32_t))
+
+
+cdef class _Tree:
+    """The dominator tree of a graph."""
+    cdef mi_dominators found
+    cdef double seconds
+
+    def __dealloc__(self):
+        mi_dominators_free(&self.found)
 
 
 cdef struct edge_query:
@@ -151,6 +187,7 @@ cdef class _Graph:
     cdef mi_types types
     cdef mi_shapes shapes
     cdef mi_graph graph
+    cdef mi_ways ways
     cdef mi_reader reader
     cdef uintptr_t interpreter
     cdef const mi_graph_layout *layout
@@ -159,6 +196,7 @@ cdef class _Graph:
     cdef bint frozen  # nothing ran since it was made: every object of it is alive
 
     def __dealloc__(self):
+        mi_ways_free(&self.ways)
         mi_graph_free(&self.graph)
         mi_shapes_free(&self.shapes)
         mi_types_free(&self.types)
@@ -340,9 +378,11 @@ cdef class _Graph:
         is alive, leads to it now.
         """
         cdef uint32_t[LONGEST_PATH] path
-        cdef size_t length = 0, i
+        cdef size_t length, i
         cdef bint alive = True
-        check(mi_graph_path(&self.graph, node, path, LONGEST_PATH, &length))
+        if self.ways.from_ == NULL:
+            check(mi_graph_ways(&self.graph, &self.ways))
+        length = mi_ways_to(&self.ways, node, path, LONGEST_PATH)
         if length and path[0] < self.graph.objects and not self.frozen:
             alive = False  # cut in front: its first object was not reached from a root
         result = []
@@ -382,8 +422,8 @@ cdef class _Graph:
 
     # ---- what is asked
 
-    cdef list nodes_of_type(self, str wanted):
-        """Numbers of the objects of the types with this name, with or without their module."""
+    cdef int add_type(self, str wanted, _Numbers nodes) except -1:
+        """The objects of the types with this name, with or without their module."""
         cdef uint32_t node
         kinds = bytearray(self.types.count)
         cdef unsigned char *is_wanted = kinds
@@ -391,7 +431,10 @@ cdef class _Graph:
             text = (name or b"").decode("utf-8", "replace")
             if wanted == text or wanted == (module or b"").decode("utf-8", "replace") + "." + text:
                 is_wanted[index] = 1
-        return [node for node in range(self.graph.objects) if is_wanted[self.graph.types[node]]]
+        for node in range(self.graph.objects):
+            if is_wanted[self.graph.types[node]]:
+                nodes.add(node)
+        return 0
 
     cdef dict holders_of(self, uint32_t node):
         cdef uint32_t[MOST_HOLDERS] found
@@ -401,14 +444,17 @@ cdef class _Graph:
                 "rows": [(self.node_text(found[i]), self.edge(found[i], node), 1)
                          for i in range(min(count, <size_t>MOST_HOLDERS))]}
 
-    cdef dict holders_of_many(self, list nodes):
+    cdef dict holders_of_many(self, _Numbers nodes):
         """Who refers to any of them, by the holder's type: a sample of each, with how many references there are."""
         cdef uint32_t i, holder
-        cdef uint64_t count = 0
-        marks = bytearray(self.graph.objects + 1)
-        cdef unsigned char *inside = marks
-        for node in nodes:
-            inside[node] = 1
+        cdef uint64_t count = 0, unexplained = 0
+        cdef size_t at
+        cdef _Table marks = _Table()
+        marks.clear(mi_graph_nodes(&self.graph))
+        cdef char *inside = marks.data
+        for at in range(nodes.count):
+            inside[nodes.items[at]] = 1
+            unexplained += self.graph.unexplained[nodes.items[at]]
         groups = {}
         for holder in range(mi_graph_nodes(&self.graph)):
             for i in range(self.graph.offsets[holder], self.graph.offsets[holder + 1]):
@@ -421,44 +467,67 @@ cdef class _Graph:
                     else:
                         group[2] += 1
         rows = sorted(groups.values(), key=_third, reverse=True)[:MOST_HOLDERS]
-        return {"count": count, "unexplained": sum([self.graph.unexplained[node] for node in nodes]),
+        return {"count": count, "unexplained": unexplained,
                 "rows": [(self.node_text(holder), self.edge(holder, node), times) for holder, node, times in rows]}
 
-    cdef dict loss_of(self, list nodes, bint arenas):
+    cdef dict loss_of(self, _Numbers nodes, bint arenas):
+        """What would go with them; `arenas`: (touched, that would be empty, all, empty already), and `marks` of each."""
         cdef mi_loss loss
-        cdef bytearray packed = bytearray(4 * len(nodes))
-        cdef uint32_t *numbers = <uint32_t *><char *>packed
+        cdef _Numbers going
         cdef size_t i
-        for i in range(<size_t>len(nodes)):
-            numbers[i] = nodes[i]
-        check(mi_graph_without(&self.graph, numbers, len(nodes), &loss))
+        check(mi_graph_without(&self.graph, nodes.items, nodes.count, &loss))
         try:
-            result = {"objects": loss.objects, "bytes": loss.bytes, "arenas": None}
+            result = {"objects": loss.objects, "bytes": loss.bytes, "arenas": None, "marks": None, "fixed": 0}
             if arenas:
+                going = self.that_can_go(nodes)
+                if going.count != nodes.count:  # what cannot go stays where it is, and with it its arena
+                    result["fixed"] = nodes.count - going.count
+                    mi_loss_free(&loss)
+                    check(mi_graph_without(&self.graph, going.items, going.count, &loss))
                 marks = bytearray(self.graph.arena_count + 1)
                 mi_graph_arenas_touched(&self.graph, &loss, marks)
                 del marks[-1]
-                result["arenas"] = (sum([mark & 1 for mark in marks]), sum([mark == 3 for mark in marks]), len(marks))
+                result["marks"] = marks
+                result["arenas"] = (sum([mark & 1 for mark in marks]), sum([mark == 3 for mark in marks]), len(marks),
+                                    sum([self.graph.arena_blocks[i] == 0 for i in range(self.graph.arena_count)]))
             return result
         finally:
             mi_loss_free(&loss)
 
-    cdef list arena_rows(self):
-        """[(address, [(type's place in "types", objects and buffers of it), ...], blocks of no known object), ...]"""
-        cdef size_t i
-        cdef uint32_t node
-        counts = [{} for _ in range(self.graph.arena_count)]
-        for i in range(self.graph.arena_count):
-            count = counts[i]
-            for node in range(self.graph.arena_first[i], self.graph.arena_end[i]):
-                kind = self.graph.types[node]
-                count[kind] = count.get(kind, 0) + 1
-        for i in range(self.graph.elsewhere_count):
-            count = counts[self.graph.elsewhere[i].arena]
-            kind = self.graph.types[self.graph.elsewhere[i].node]
-            count[kind] = count.get(kind, 0) + 1
-        return [(self.graph.arenas[i], list(counts[i].items()), self.graph.arena_unknown[i])
-                for i in range(self.graph.arena_count)]
+    cdef _Numbers that_can_go(self, _Numbers nodes):
+        """Those of them that are neither immortal nor static."""
+        cdef uint32_t i, root = self.graph.objects + MI_ROOT_STATIC
+        cdef size_t at
+        cdef _Numbers result = _Numbers()
+        cdef _Table marks = _Table()
+        marks.clear(mi_graph_nodes(&self.graph))
+        for i in range(self.graph.offsets[root], self.graph.offsets[root + 1]):
+            marks.data[self.graph.edges[i]] = 1
+        for at in range(nodes.count):
+            if not marks.data[nodes.items[at]]:
+                result.add(nodes.items[at])
+        return result
+
+    cdef _Tree tree(self):
+        """The dominator tree; the GIL is let go while it is made."""
+        cdef _Tree tree = _Tree()
+        cdef mi_references references
+        cdef mi_error error
+        cdef uint32_t[MI_ROOTS] roots
+        cdef uint32_t i
+        cdef uint64_t begun = mi_os_now_ns()
+        references.nodes = mi_graph_nodes(&self.graph)
+        references.offsets, references.edges = self.graph.offsets, self.graph.edges
+        for i in range(<uint32_t>MI_ROOTS):
+            roots[i] = self.graph.objects + i
+        self.frozen = False
+        with nogil:
+            error = mi_dominators_find(&references, self.graph.sizes, roots, MI_ROOTS, &tree.found)
+        check(error)
+        tree.seconds = (mi_os_now_ns() - begun) * 1e-9
+        check(mi_target_refresh(&self.guard.target))
+        self.reader.last = NULL
+        return tree
 
     cdef list root_rows(self, mi_dominators *tree):
         cdef uint32_t root, number
@@ -466,49 +535,31 @@ cdef class _Graph:
                  - self.graph.offsets[self.graph.objects + root],
                  tree.retained[tree.number[self.graph.objects + root]] * MI_GRAPH_UNIT) for root in range(<uint32_t>MI_ROOTS)]
 
-    cdef dict top(self, uint32_t wanted):
-        """The objects with the largest retained sizes; the GIL is let go while the tree is made."""
-        cdef mi_dominators tree
-        cdef mi_references references
-        cdef mi_error error
-        cdef uint32_t[MI_ROOTS] roots
-        cdef uint32_t node, number, i
+    cdef dict top(self, _Tree planted, uint32_t wanted):
+        """The objects with the largest retained sizes."""
+        cdef mi_dominators *tree = &planted.found
+        cdef uint32_t node, number
         cdef uint64_t least = 0, size
-        cdef uint64_t begun = mi_os_now_ns()
         from _heapq import heappush, heapreplace
-        references.nodes = mi_graph_nodes(&self.graph)
-        references.offsets, references.edges = self.graph.offsets, self.graph.edges
-        for i in range(<uint32_t>MI_ROOTS):
-            roots[i] = self.graph.objects + i
-        self.frozen = False
-        with nogil:
-            error = mi_dominators_find(&references, self.graph.sizes, roots, MI_ROOTS, &tree)
-        check(error)
-        try:
-            seconds = (mi_os_now_ns() - begun) * 1e-9
-            best = []
-            for node in range(self.graph.objects):
-                size = tree.retained[tree.number[node]]
-                if len(best) < wanted:
-                    heappush(best, (size, node))
-                    least = best[0][0]
-                elif size > least:
-                    heapreplace(best, (size, node))
-                    least = best[0][0]
-            check(mi_target_refresh(&self.guard.target))
-            self.reader.last = NULL
-            rows = []
-            for size, node in sorted(best, reverse=True):
-                number = tree.dominator[tree.number[node]]
-                above = None if number == 0 else ("garbage" if number == tree.unreachable else
-                                                  self.node_text(tree.node[number]))
-                rows.append((self.node_text(node), size * MI_GRAPH_UNIT, above, self.path_to(node)))
-            return {"rows": rows, "roots": self.root_rows(&tree), "total": tree.retained[0] * MI_GRAPH_UNIT,
-                    "garbage": tree.retained[tree.unreachable] * MI_GRAPH_UNIT,
-                    "garbage_objects": references.nodes + 1 - tree.unreachable,
-                    "peak_bytes": tree.peak_bytes, "seconds": seconds}
-        finally:
-            mi_dominators_free(&tree)
+        best = []
+        for node in range(self.graph.objects):
+            size = tree.retained[tree.number[node]]
+            if len(best) < wanted:
+                heappush(best, (size, node))
+                least = best[0][0]
+            elif size > least:
+                heapreplace(best, (size, node))
+                least = best[0][0]
+        rows = []
+        for size, node in sorted(best, reverse=True):
+            number = tree.dominator[tree.number[node]]
+            above = None if number == 0 else ("garbage" if number == tree.unreachable else
+                                              self.node_text(tree.node[number]))
+            rows.append((self.node_text(node), size * MI_GRAPH_UNIT, above, self.path_to(node)))
+        return {"rows": rows, "roots": self.root_rows(tree), "total": tree.retained[0] * MI_GRAPH_UNIT,
+                "garbage": tree.retained[tree.unreachable] * MI_GRAPH_UNIT,
+                "garbage_objects": tree.nodes + 1 - tree.unreachable,
+                "peak_bytes": tree.peak_bytes, "seconds": planted.seconds}
 
     cdef list held_by_c(self):
         """[(module, name of the type, objects of it that C code or an evaluation stack holds), ...]"""
@@ -524,55 +575,68 @@ cdef class _Graph:
                 "dropped": self.graph.dropped, "looked_like_objects": self.graph.mistaken,
                 "small_bytes": self.graph.small_bytes,
                 "unknown_bytes": <uint64_t>self.graph.sizes[self.graph.objects + MI_ROOT_MEMORY] * MI_GRAPH_UNIT,
-                "graph_bytes": mi_graph_bytes(&self.graph), "pause_s": self.pause}
+                "graph_bytes": mi_graph_bytes(&self.graph), "arena_count": self.graph.arena_count,
+                "arena_bytes": self.graph.arena_size, "pause_s": self.pause}
 
 
 def _third(row):
     return row[2]
 
 
-def references_capture(addresses=(), type_name=None, bint holders=False, bint path=False, bint retained=False,
-                       bint arenas=False, uint32_t top=0, max_pause=1.0):
+def references_capture(addresses=(), type_names=(), bint holders=False, bint path=False, bint retained=False,
+                       bint arenas=False, uint32_t top=0, uint32_t keys=0, uint32_t pinned=0, bint objects=False,
+                       max_pause=1.0):
     """The objects of this process and the references between them, and what was asked of them; see
-    probes/references.py for the format.
+    probes/references.py and probes/pinning.py for the format.
 
-    addresses, type_name -- whom it is about: objects by address, or all objects of the types of this name
+    addresses, type_names -- whom it is about: objects by address, and all objects of the types of these names
     holders, path, retained -- who refers to them, a way from a root, what would go with them
-    arenas    -- what lies in each arena, and which arenas they keep
+    arenas    -- which arenas they keep
     top       -- so many objects with the largest retained sizes
+    keys      -- what would have to go for arenas to be empty: at most so many objects an arena, 0: not asked
+    pinned    -- what lies in so many arenas, those with the fewest bytes in use: of all, or that the objects keep
+    objects   -- with some of the objects in each of these
     max_pause -- seconds for which the GIL may be held to read the graph; NativeError("late") when it was not enough
     """
     cdef _Graph whole = _Graph()
-    cdef uint64_t begun = mi_os_now_ns()
+    cdef _Numbers nodes = _Numbers()
+    cdef _Tree tree = None
+    cdef uint64_t begun = mi_os_now_ns(), own_bytes = 0
     cdef int64_t node
+    cdef size_t i
     whole.make(ceiling_of(max_pause))
     raw = whole.summary()
-    nodes = []
     unknown = []
     for address in addresses:
         node = mi_address_index_find(&whole.graph.index, address)
         if node < 0:
             unknown.append(address)
         else:
-            nodes.append(node)
-    if type_name is not None:
-        nodes += whole.nodes_of_type(type_name)
-    raw["targets"], raw["unknown_addresses"] = len(nodes), unknown
-    raw["target"] = whole.node_text(nodes[0]) if nodes else None
-    raw["target_bytes"] = sum([<uint64_t>whole.graph.sizes[item] * MI_GRAPH_UNIT for item in nodes])
-    raw["holders"] = raw["path"] = raw["loss"] = raw["arenas"] = raw["top"] = None
-    if holders and nodes:
-        raw["holders"] = whole.holders_of(nodes[0]) if len(nodes) == 1 else whole.holders_of_many(nodes)
-    if path and nodes:
-        raw["path"] = whole.path_to(nodes[0])
-    if (retained or arenas) and nodes:
+            nodes.add(<uint32_t>node)
+    for name in type_names:
+        whole.add_type(name, nodes)
+    for i in range(nodes.count):
+        own_bytes += <uint64_t>whole.graph.sizes[nodes.items[i]] * MI_GRAPH_UNIT
+    raw["targets"], raw["unknown_addresses"] = nodes.count, unknown
+    raw["target"] = whole.node_text(nodes.items[0]) if nodes.count else None
+    raw["target_bytes"] = own_bytes
+    raw["holders"] = raw["path"] = raw["loss"] = raw["arenas"] = raw["top"] = raw["keys"] = None
+    if holders and nodes.count:
+        raw["holders"] = whole.holders_of(nodes.items[0]) if nodes.count == 1 else whole.holders_of_many(nodes)
+    if path and nodes.count:
+        raw["path"] = whole.path_to(nodes.items[0])
+    marks = None
+    if (retained or arenas) and nodes.count:
         raw["loss"] = whole.loss_of(nodes, arenas)
-    if arenas:
-        raw["arenas"] = whole.arena_rows()
-        raw["arena_bytes"] = whole.graph.arena_size
-        raw["types"] = whole.names
+        marks = raw["loss"].pop("marks")
+    if top or keys:
+        tree = whole.tree()
+    if keys:
+        raw["keys"] = pinning_of(whole, tree, keys)
+    if pinned:
+        raw["arenas"] = pinned_arenas(whole, marks, pinned, objects)
     if top:
-        raw["top"] = whole.top(top)
+        raw["top"] = whole.top(tree, top)
     raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
     return raw
 

@@ -10,8 +10,7 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
     unknown_addresses -- addresses at which no object is known
     holders    -- {"count", "unexplained", "rows": [(NODE, REFERENCE, count), ...]}
     path       -- [(NODE, REFERENCE from the one before), ...], the root first
-    loss       -- {"objects", "bytes", "arenas": (touched, that would be empty, all) or None}
-    arenas     -- [(address, [(place in types, objects), ...], blocks of no known object), ...]; types, arena_bytes
+    loss       -- {"objects", "bytes", "fixed", "arenas"}; arenas, keys: see pinning.py
     top        -- {"rows": [(NODE, retained bytes, NODE or "garbage" or None, path), ...], "roots": [(root, references,
                   retained bytes), ...], "total", "garbage", "garbage_objects", "peak_bytes", "seconds"}
 """
@@ -21,9 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..analysis.pinning import returned
+from ..models.pinning import Why
 from ..models.references import (
     ROOTS,
-    ArenaPin,
     HeldByC,
     Holder,
     Holders,
@@ -35,12 +35,9 @@ from ..models.references import (
     RetainedSizes,
     RootRetained,
     Step,
-    Why,
 )
 
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
-PINS = 20
-PIN_TYPES = 8
 
 
 def holders(obj: object, *, max_pause: float | None = 1.0) -> Holders:
@@ -100,13 +97,13 @@ def why(target: object, *, max_pause: float | None = 1.0) -> Why:
     Raises TypeError for another target, else as `holders`.
     """
     if isinstance(target, str):
-        return build_why(target, capture([], type_name=target, max_pause=max_pause, **ALL))
+        return build_why(target, capture([], type_names=[target], max_pause=max_pause, **ALL))
     if isinstance(target, int) and not isinstance(target, bool):
         return build_why(f"{target:#x}", capture([target], max_pause=max_pause, **ALL))
     raise TypeError("target is the name of a type, or an address")
 
 
-ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True}
+ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True, "pinned": 20}
 
 
 def capture(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
@@ -230,27 +227,11 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
     )
 
 
-def pins_of(raw: Mapping[str, Any]) -> tuple[ArenaPin, ...]:
-    """The arenas with the fewest live blocks, which are the nearest to going back."""
-    names = raw["types"]
-    found = [
-        ArenaPin(
-            address=address,
-            blocks=sum(count for _, count in types) + unknown,
-            unknown=unknown,
-            types=tuple(
-                (text(names[place][1]) or "?", count)
-                for place, count in sorted(types, key=lambda row: -row[1])[:PIN_TYPES]
-            ),
-        )
-        for address, types, unknown in raw["arenas"]
-    ]
-    return tuple(sorted((pin for pin in found if pin.blocks), key=lambda pin: pin.blocks)[:PINS])
-
-
 def build_why(target: str, raw: Mapping[str, Any]) -> Why:
+    from .pinning import pins_of
+
     loss = raw["loss"]
-    touched, empty, arenas = loss["arenas"] if loss else (None, None, None)
+    touched, emptied, _, empty_already = loss["arenas"] if loss else (None, 0, None, 0)
     return Why(
         target=target,
         targets=raw["targets"],
@@ -260,10 +241,10 @@ def build_why(target: str, raw: Mapping[str, Any]) -> Why:
         path_to_root=build_path(raw),
         retained_bytes=loss["bytes"] if loss else None,
         retained_objects=loss["objects"] if loss else None,
-        arenas=arenas,
+        arenas=raw["arena_count"],
         arenas_pinned=touched,
-        arenas_that_would_return=empty,
-        pins=pins_of(raw),
+        arenas_that_would_return=returned(emptied, empty_already) if loss else None,
+        pins=pins_of(raw) if loss else (),
         reason=None if raw["targets"] else "no object of this type or at this address is known",
         pause_s=raw["pause_s"],
     )

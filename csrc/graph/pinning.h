@@ -1,0 +1,40 @@
+/* pinning.h - what would have to go for an arena to be empty.
+ *
+ * pymalloc gives an arena back when no block of it is in use. Every block of an arena belongs to an object, and each object
+ * goes when an object goes that dominates it; so per arena the lowest objects are looked for that together dominate all that
+ * lies there: its keys. What a program does not let go of by dropping a reference is fixed, and no key: modules, functions,
+ * code, types, their dicts, immortal and static objects, and what C code or the interpreter's structures hold. An arena with
+ * something fixed in it has no keys, nor has one with a block of no known object. */
+#ifndef MI_PINNING_H
+#define MI_PINNING_H
+
+#include "graph.h"
+
+typedef enum mi_pin {
+    MI_PIN_NOTHING, /* no block of it is in use */
+    MI_PIN_KEYS,    /* it is empty when all of its keys are gone */
+    MI_PIN_MANY,    /* the same, and there are more than were asked for: they are not told */
+    MI_PIN_GARBAGE, /* something lies in it that waits for the collector */
+    MI_PIN_FIXED,   /* something fixed lies in it */
+    MI_PIN_UNKNOWN  /* blocks lie in it that no object is known for */
+} mi_pin;
+
+enum { MI_PIN_NO_KEY = MI_NO_NODE - 8 };
+
+typedef struct mi_pinning {
+    size_t arenas;
+    uint8_t *pins;   /* of each arena: mi_pin */
+    uint32_t *first; /* arenas + 1 of them: where the keys of each begin */
+    uint32_t *keys;  /* numbers of the tree */
+    size_t key_count, key_room;
+    uint32_t *
+        highest; /* of each number of the tree: the highest that dominates it and is not fixed; else above MI_PIN_NO_KEY */
+    size_t numbers;
+} mi_pinning;
+
+/* Up to `most` keys an arena. */
+mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
+                         mi_pinning *result);
+void mi_pinning_free(mi_pinning *result);
+
+#endif

@@ -1,0 +1,168 @@
+# What keeps arenas, and what would have to go: csrc/graph/pinning.h. The raw format is in probes/pinning.py.
+
+cdef extern from "pinning.h":
+    enum: MI_PIN_NOTHING
+    enum: MI_PIN_KEYS
+    enum: MI_PIN_NO_KEY
+    ctypedef struct mi_pinning:
+        size_t arenas
+        unsigned char *pins
+        uint32_t *first
+        uint32_t *keys
+        uint32_t *highest
+    mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
+                             mi_pinning *result)
+    void mi_pinning_free(mi_pinning *result)
+
+PIN_NAMES = ("empty", "objects", "many", "garbage", "fixed", "unknown")
+
+cdef enum:
+    MOST_STEPS = 8    # objects or sets of objects that are told, the one that frees the most arenas first
+    MOST_ABOVE = 64   # dominators of a key that are looked at
+    MOST_GROUPS = 500  # different sets of keys
+    MOST_SAMPLES = 3  # objects told of an arena
+    MOST_TYPES = 8
+
+
+cdef class _Pinning:
+    """The keys of each arena, and the greedy choice among them."""
+    cdef mi_pinning found
+    cdef _Graph whole
+    cdef _Tree tree
+    cdef dict above  # of a key: itself and what dominates it, up to the highest that is not fixed
+    cdef set chosen
+
+    def __dealloc__(self):
+        mi_pinning_free(&self.found)
+
+    cdef tuple chain(self, uint32_t key):
+        cdef uint32_t number = key, highest = self.found.highest[key]
+        found = self.above.get(key)
+        if found is None:
+            numbers = [key]
+            while number != highest and len(numbers) < MOST_ABOVE:
+                number = self.tree.found.dominator[number]
+                numbers.append(number)
+            if number != highest:
+                numbers.append(highest)
+            found = self.above[key] = tuple(numbers)
+        return found
+
+    cdef dict groups(self):
+        """How many arenas need each set of keys, beside what is chosen already."""
+        cdef size_t arena
+        cdef uint32_t i
+        counts = {}
+        for arena in range(self.found.arenas):
+            if self.found.pins[arena] != MI_PIN_KEYS:
+                continue
+            need = frozenset([
+                self.found.keys[i] for i in range(self.found.first[arena], self.found.first[arena + 1])
+                if self.chosen.isdisjoint(self.chain(self.found.keys[i]))])
+            if need:
+                counts[need] = counts.get(need, 0) + 1
+        return counts
+
+    cdef tuple best_one(self, dict counts):
+        """(the object with which the most arenas would be empty, how many)
+
+        What lies below it in the tree is taken instead when it frees nine tenths as many: not a whole program for its
+        cache.
+        """
+        gains, depth = {}, {}
+        for need, count in counts.items():
+            if len(need) == 1:
+                [key] = need
+                line = self.chain(key)
+                for at, number in enumerate(line):
+                    gains[number] = gains.get(number, 0) + count
+                    depth[number] = len(line) - at
+        if not gains:
+            return None, 0
+        enough = max(gains.values()) * 0.9
+        best = max([(depth[number], gain, number) for number, gain in gains.items() if gain >= enough])
+        return best[2], best[1]
+
+    cdef tuple best_set(self, dict counts):
+        """(the set of keys that empties the most arenas for each object in it, how many)"""
+        ranked = sorted(counts.items(), key=_second, reverse=True)[:MOST_GROUPS]
+        best, gain = None, 0
+        for need, _ in ranked:
+            total = sum([count for other, count in ranked if other <= need])
+            if best is None or total * len(best) > gain * len(need):
+                best, gain = need, total
+        return best, gain
+
+    cdef list steps(self):
+        """[([(NODE, bytes retained, path), ...], arenas empty by then, bytes gone by then), ...]"""
+        cdef _Numbers nodes = _Numbers()
+        result = []
+        while len(result) < MOST_STEPS:
+            counts = self.groups()
+            one, gain = self.best_one(counts)
+            many, gain_of_many = self.best_set(counts)
+            if many is None:
+                break
+            step = [one] if one is not None and gain * len(many) >= gain_of_many else sorted(many)
+            self.chosen.update(step)
+            rows = []
+            for number in step:
+                node = self.tree.found.node[number]
+                nodes.add(node)
+                rows.append((self.whole.node_text(node), self.tree.found.retained[number] * MI_GRAPH_UNIT,
+                             self.whole.path_to(node)))
+            loss = self.whole.loss_of(nodes, True)
+            result.append((rows, loss["arenas"][1], loss["bytes"]))
+        return result
+
+
+def _second(item):
+    return item[1]
+
+
+cdef dict pinning_of(_Graph whole, _Tree tree, uint32_t most):
+    cdef _Pinning pinning = _Pinning()
+    cdef size_t i
+    pinning.whole, pinning.tree, pinning.above, pinning.chosen = whole, tree, {}, set()
+    check(mi_pinning_find(&whole.graph, &tree.found, &whole.types, most, &pinning.found))
+    counts = [0] * len(PIN_NAMES)
+    for i in range(pinning.found.arenas):
+        counts[pinning.found.pins[i]] += 1
+    return {"most": most, "arenas": dict(zip(PIN_NAMES, counts)), "steps": pinning.steps()}
+
+
+cdef list samples(_Graph whole, size_t arena, dict buffers):
+    """Some of the objects in an arena, with a path to each."""
+    cdef uint32_t node, first = whole.graph.arena_first[arena], end = whole.graph.arena_end[arena]
+    found = [node for node in range(first, min(end, first + MOST_SAMPLES))]
+    found += buffers.get(arena, [])[:MOST_SAMPLES - len(found)]
+    return [(whole.node_text(number), whole.path_to(number)) for number in found]
+
+
+cdef list pinned_arenas(_Graph whole, marks, uint32_t most, bint objects):
+    """[(address, bytes in use, blocks, of no known object, [((module, type), objects and buffers), ...],
+    [(NODE, path), ...] or None), ...]"""
+    cdef size_t i, arena
+    cdef uint32_t node
+    cdef mi_graph *graph = &whole.graph
+    order = sorted([(graph.arena_bytes[i], i) for i in range(graph.arena_count)
+                    if graph.arena_blocks[i] and (marks is None or marks[i] & 1)])[:most]
+    shown = {place: {} for _, place in order}
+    buffers = {}
+    for i in range(graph.elsewhere_count):
+        counts = shown.get(graph.elsewhere[i].arena)
+        if counts is not None:
+            kind = graph.types[graph.elsewhere[i].node]
+            counts[kind] = counts.get(kind, 0) + 1
+            buffers.setdefault(graph.elsewhere[i].arena, []).append(graph.elsewhere[i].node)
+    rows = []
+    for size, arena in order:
+        counts = shown[arena]
+        for node in range(graph.arena_first[arena], graph.arena_end[arena]):
+            kind = graph.types[node]
+            counts[kind] = counts.get(kind, 0) + 1
+        kinds = sorted(counts.items(), key=_second, reverse=True)[:MOST_TYPES]
+        rows.append((graph.arenas[arena], size, graph.arena_blocks[arena], graph.arena_unknown[arena],
+                     [(whole.names[kind], count) for kind, count in kinds],
+                     samples(whole, arena, buffers) if objects else None))
+    return rows

@@ -1,0 +1,103 @@
+"""What pins arenas, against planted survivors, and what freeing them really returned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import meminspect
+from meminspect import _native
+from meminspect.analysis.pinning import returned
+
+pytestmark = pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="free-threaded builds: references are not read yet"
+)
+
+PROGRAMS = Path(__file__).parent.parent / "programs"
+COUNT, STRIDE = 300_000, 200
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, Any]:
+    """Survivors of 96 bytes, some 10,000 to an arena of 1 MiB, of which every 200th is kept."""
+    env = {**os.environ, "PYTHONMALLOC": "pymalloc"}
+    program = [sys.executable, str(PROGRAMS / "survivors.py"), str(COUNT), str(STRIDE)]
+    done = subprocess.run(program, capture_output=True, text=True, env=env, check=True, timeout=300)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.required
+def test_what_was_promised_comes_back(planted: dict[str, Any]) -> None:
+    promised = planted["by_list"]["arenas_that_would_return"]
+    arena_bytes = planted["by_list"]["arena_bytes"]
+    assert promised > COUNT * 80 / arena_bytes * 0.7
+    assert planted["before"] - planted["after"] == promised
+    # asked a little earlier, while other answers lay in the heap: an arena more or less may be theirs
+    assert abs(planted["by_type"]["arenas_that_would_return"] - promised) <= 1
+    assert planted["by_type"]["targets"] == planted["by_type"]["objects"] == COUNT // STRIDE
+    assert abs(planted["why"]["arenas_that_would_return"] - promised) <= 1
+
+
+@pytest.mark.required
+def test_the_survivors_are_named_as_what_pins_the_arenas(planted: dict[str, Any]) -> None:
+    found = planted["pinning"]
+    step = found["steps"][0]
+    assert [item["path"]["text"] for item in step["objects"]] == ["module __main__.survivors (list)"]
+    assert abs(step["arenas_emptied"] - planted["by_list"]["arenas_emptied"]) <= 1
+    assert step["freed_bytes"] == planted["by_list"]["bytes"]
+    pins = [pin for pin in found["pins"] if pin["types"][0][0] == "__main__.Survivor"]
+    assert len(pins) >= 4
+    for pin in pins:
+        in_pins = [item for item in pin["objects"] if item["node"]["type_name"] == "Survivor"]
+        assert all(item["path"]["text"].startswith("module __main__.survivors[") for item in in_pins)
+        assert sum(count for _, count in pin["types"]) == pin["blocks"] - pin["unknown"]
+    assert any(pin["objects"] for pin in pins)
+
+
+def test_every_arena_has_one_verdict() -> None:
+    if not _native.allocator_capture()["allocator"].startswith("pymalloc"):
+        pytest.skip("needs pymalloc")
+    found = meminspect.pinning(max_pause=None)
+    verdicts = found.empty + found.by_objects + found.by_many + found.by_garbage + found.fixed + found.unknown
+    assert verdicts == found.arenas
+    assert abs(found.arenas - len(meminspect.heap_map(max_pause=None).arenas)) <= 2
+    assert found.fixed + found.unknown >= 1  # the modules of this process lie somewhere
+    live = [pin.live_bytes for pin in found.pins]
+    assert live == sorted(live)
+    assert all(pin.objects is None for pin in found.pins)
+
+
+def test_targets_are_types_names_addresses_and_objects() -> None:
+    class Target:
+        pass
+
+    kept = [Target() for _ in range(30)]
+    name = f"{Target.__module__}.{Target.__qualname__}"
+    for freed, count in ((Target, 30), (name, 30), ([id(kept[0]), kept[1]], 2), (kept[2], 1), ([Target, name], 60)):
+        found = meminspect.what_if(freed, max_pause=None)
+        assert found.targets == count
+        assert found.objects >= min(count, 30)
+        assert found.reason is None
+    nothing = meminspect.what_if("no such type", max_pause=None)
+    assert (nothing.targets, nothing.objects, nothing.arenas_that_would_return) == (0, 0, 0)
+    assert nothing.reason is not None
+    assert meminspect.what_if(16, max_pause=None).unknown_targets == (16,)
+
+
+def test_what_cannot_go_keeps_its_arena() -> None:
+    found = meminspect.what_if([type, object(), str], max_pause=None)
+    assert found.immovable > 0  # static types; from 3.12 on interned strings are immortal too
+    assert found.reason is not None
+    assert "stay" in found.reason
+
+
+def test_pymalloc_keeps_one_empty_arena() -> None:
+    assert [returned(emptied, empty) for emptied, empty in ((0, 0), (3, 0), (3, 1))] == [0, 2, 3]

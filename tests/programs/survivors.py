@@ -1,0 +1,53 @@
+"""Makes COUNT small objects, keeps every STRIDE-th in a list of a module, and prints one JSON line.
+
+It has what pins the arenas, what freeing the survivors was said to return, and how many arenas CPython's statistics
+have before and after. Arguments: COUNT STRIDE.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+
+import meminspect
+
+
+class Survivor:
+    """What is planted: nothing else of its size is made in numbers."""
+
+    __slots__ = ("a", "b", "c", "d", "e", "f", "g")
+
+
+survivors: list[Survivor] = []
+
+
+def arenas() -> int:
+    """As sys._debugmallocstats() counts them."""
+    stats = meminspect.debug_malloc_stats()
+    assert stats.arenas is not None
+    return stats.arenas
+
+
+def main() -> None:
+    count, stride = int(sys.argv[1]), int(sys.argv[2])
+    meminspect.what_if(["nothing"], max_pause=None)  # what it imports is there before
+    meminspect.pinning(max_pause=None)
+    arenas()
+    survivors.extend(item for at, item in enumerate([Survivor() for _ in range(count)]) if at % stride == 0)
+    gc.collect()
+    found = meminspect.pinning(objects=True, most=5, max_pause=None).to_dict()
+    why = meminspect.why("Survivor", max_pause=None).to_dict()
+    by_type = meminspect.what_if(Survivor, max_pause=None).to_dict()
+    line = json.dumps({"pinning": found, "why": why, "by_type": by_type})
+    del found, why, by_type
+    gc.collect()  # what was told keeps no arena
+    by_list = meminspect.what_if([survivors], max_pause=None)
+    before = arenas()
+    survivors.clear()
+    gc.collect()
+    told = {"before": before, "after": arenas(), "by_list": by_list.to_dict(), **json.loads(line)}
+    print(json.dumps(told))
+
+
+main()
