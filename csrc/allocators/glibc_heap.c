@@ -328,16 +328,16 @@ void mi_glibc_walk(mi_window *window, const mi_glibc *glibc, uintptr_t start, ui
         }
         if (!head) {
             uintptr_t found = resync(window, chunk + 16, end);
-            visit(context, MI_CHUNK_TORN, chunk, found);
+            if (visit(context, MI_CHUNK_TORN, chunk, found)) return;
             chunk = found;
             continue;
         }
         if (chunk == top || chunk + size == end) {
-            visit(context, MI_CHUNK_TOP, chunk, chunk + size);
+            if (visit(context, MI_CHUNK_TOP, chunk, chunk + size)) return;
         } else {
             /* what follows the last chunk of a piece is no chunk: what it says is in use is believed */
             uintptr_t next = chunk + size + 16 <= end ? mi_window_word(window, chunk + size + 8) : PREV_INUSE;
-            visit(context, kind_of(window, glibc, chunk, size, next), chunk, chunk + size);
+            if (visit(context, kind_of(window, glibc, chunk, size, next), chunk, chunk + size)) return;
         }
         chunk += size;
     }

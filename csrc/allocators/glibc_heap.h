@@ -59,7 +59,8 @@ typedef enum mi_chunk_kind {
     MI_CHUNK_TORN   /* not chunks: the memory changed while it was read, or something else lies here */
 } mi_chunk_kind;
 
-typedef void (*mi_chunk_visit)(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t end);
+/* Anything but 0 ends the walk. */
+typedef int (*mi_chunk_visit)(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t end);
 
 /* Visits every chunk of [start, end) in ascending order, without gaps. `top` is the arena's top chunk. */
 void mi_glibc_walk(mi_window *window, const mi_glibc *glibc, uintptr_t start, uintptr_t end, uintptr_t top,

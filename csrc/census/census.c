@@ -42,6 +42,7 @@ static void *walk(void *argument) {
         }
         for (size_t i = from; i < to; i++) walk_pool(mine, &all->heap->pools[i]);
     }
+    if (all->large) mi_census_walk_large(mine);
     mi_census_claim_waiting(mine);
     return NULL;
 }
@@ -57,11 +58,17 @@ static void walk_once(round_state *round, const mi_census_request *request) {
     int running[MI_CENSUS_MAX_THREADS] = {0};
     mi_claims *first = round->workers[0];
     mi_census_claim_types(first);
-    mi_census_claim_roots(first, request->roots, request->root_count);
     for (int i = 1; i < round->threads; i++) running[i] = !pthread_create(&started[i], NULL, walk, round->workers[i]);
     walk(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
+    /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
+    mi_census_claim_roots(first, request->roots, request->root_count);
+    if (round->all.large) {
+        const mi_large *large = round->all.large;
+        const mi_census_roots data = {.address = large->data_start, .size = large->data_end - large->data_start};
+        mi_census_claim_roots(first, &data, 1);
+    }
 }
 
 static size_t lookalikes_of(round_state *round, mi_lookalike *all) {
@@ -90,13 +97,6 @@ static void round_close(round_state *round) {
     }
 }
 
-static void round_reset(round_state *round, const mi_census *census) {
-    mi_census_shared *all = &round->all;
-    memset((void *)all->claimed, 0, census->bitmap_bytes);
-    atomic_store(&all->next_pool, 0);
-    atomic_store(&all->pools_left, 0);
-}
-
 /* Walks until no false object has claimed anything. */
 static mi_error walk_all(round_state *round, const mi_census_request *request, mi_census *census) {
     enum { MOST_ROUNDS = 4 };
@@ -115,11 +115,14 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         round->all.excluded = excluded;
         round->all.excluded_count = found;
         round_close(round);
-        round_reset(round, census);
+        mi_census_shared_reset(&round->all);
     }
     if (!error) {
         for (int i = 0; i < round->threads; i++) mi_census_gather(census, round->workers[i]);
         census->pools_left = atomic_load(&round->all.pools_left);
+        census->large.left_bytes += atomic_load(&round->all.words_left) * MI_LARGE_PER_WORD * MI_LARGE_GRANULE;
+        census->live.large_blocks = census->large.live_chunks;
+        census->live.large_bytes = census->large.live_bytes;
         mi_census_rest(census);
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
         if (request->list && !error) error = mi_census_list(round->workers[0], census);
@@ -130,22 +133,35 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
     return error;
 }
 
+static int threads_for(const mi_census_request *request, const mi_large *large) {
+    enum { POOLS = 8192, WORDS = 1 << 17 }; /* words of the map: 64 MiB of chunks */
+    int threads = request->threads;
+    if (!threads) threads = request->heap->pool_count > POOLS || (large && large->map_words > WORDS) ? 2 : 1;
+    return threads < MI_CENSUS_MAX_THREADS ? threads : MI_CENSUS_MAX_THREADS;
+}
+
 mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
-    round_state round = {.threads = request->threads};
+    round_state round = {0};
+    mi_large large;
     memset(census, 0, sizeof *census);
     if (request->layout->object_refcount == MI_ABSENT || request->layout->alignment != MI_UNIT) return MI_E_ABSENT;
-    if (!round.threads) round.threads = request->heap->pool_count > 8192 ? 2 : 1;
-    if (round.threads > MI_CENSUS_MAX_THREADS) round.threads = MI_CENSUS_MAX_THREADS;
     census->types = request->types->count;
-    census->threads = round.threads;
     census->objects = mi_os_alloc(census->types * sizeof *census->objects);
     if (!census->objects) return MI_E_MEMORY;
     mi_error error = mi_census_shared_open(&round.all, request, census);
     uint64_t begun = mi_os_now_ns();
+    census->large_error = mi_large_open(&large, request->target, request->heap, (size_t)request->layout->arena_size);
+    if (!census->large_error) {
+        round.all.large = &large;
+        census->large = large.totals;
+        census->bitmap_bytes += large.map_words * sizeof(uint64_t);
+    }
+    round.threads = census->threads = threads_for(request, round.all.large);
     if (!error) error = walk_all(&round, request, census);
     census->walk_ns = mi_os_now_ns() - begun;
     round_close(&round);
-    mi_census_shared_close(&round.all, census);
+    mi_census_shared_close(&round.all);
+    mi_large_close(&large);
     if (error) mi_census_free(census);
     return error;
 }

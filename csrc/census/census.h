@@ -1,4 +1,5 @@
-/* census.h - what is in every live block of pymalloc: an object of a type, a buffer with its owner, or unknown.
+/* census.h - what is in every live block of pymalloc and of malloc: an object of a type, a buffer with its owner, or
+ * unknown.
  *
  * One walk: in each used pool the free list is followed once into a mask, then every block that is not free is held
  * against the types (types.h), and what an object owns is claimed (owners.h). A buffer can look like an object, so a
@@ -9,7 +10,7 @@
 #ifndef MI_CENSUS_H
 #define MI_CENSUS_H
 
-#include "obmalloc.h"
+#include "census_large.h"
 #include "owners.h"
 
 enum { MI_CENSUS_MAX_THREADS = 16, MI_CENSUS_GUESSES = 8 };
@@ -58,6 +59,8 @@ typedef struct mi_census {
     int threads, rounds;
     mi_census_seen *seen; /* every live block, when asked for */
     size_t seen_count, seen_bytes;
+    mi_error large_error; /* MI_OK: malloc's heaps were walked; MI_E_ABSENT: another malloc than glibc's is in force */
+    mi_large_totals large;
 } mi_census;
 
 /* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use

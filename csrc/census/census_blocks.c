@@ -39,11 +39,15 @@ mi_error mi_census_find_arenas(mi_census_shared *all) {
     return MI_OK;
 }
 
+long mi_census_span_near(const mi_claims *mine, uintptr_t address) {
+    const mi_arena_span *near = &mine->all->spans[mine->last_span];
+    if (address >= near->pools && address < near->pools_end) return (long)mine->last_span;
+    return mi_census_span(mine->all, address);
+}
+
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block) {
     mi_census_shared *all = mine->all;
-    const mi_arena_span *near = &all->spans[mine->last_span];
-    long found =
-        address >= near->pools && address < near->pools_end ? (long)mine->last_span : mi_census_span(all, address);
+    long found = mi_census_span_near(mine, address);
     if (found < 0) {
         mine->outside++;
         return 0;
@@ -68,6 +72,24 @@ int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *bloc
     }
     block->size_class = class;
     block->size = size;
+    return 1;
+}
+
+int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block) {
+    mi_large_chunk chunk;
+    if (mi_census_span(mine->all, address) >= 0) return mi_census_block_at(mine, address, block);
+    if (!mine->all->large || !mi_large_at(mine->all->large, address, &chunk)) return 0;
+    if (!(mi_large_state(&chunk) & MI_LARGE_LIVE)) return 0;
+    uint32_t size = chunk.room > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk.room;
+    *block = (mi_census_block){.size = size, .size_class = MI_CENSUS_LARGE};
+    return 1;
+}
+
+int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size) {
+    const mi_census_shared *all = mine->all;
+    if (mi_census_span(all, address) < 0)
+        return all->large && mi_large_span_of(all->large, address) && !mi_target_read(all->target, address, to, size);
+    memcpy(to, (const void *)address, size);
     return 1;
 }
 

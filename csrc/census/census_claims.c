@@ -38,7 +38,7 @@ int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t blo
     return (atomic_load_explicit(word, memory_order_relaxed) & mask) != 0;
 }
 
-static void note_lookalike(mi_claims *mine, uintptr_t block, int type) {
+void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type) {
     if (mine->lookalike_count < MI_LOOKALIKES_MOST)
         mine->lookalikes[mine->lookalike_count++] = (mi_lookalike){block, mine->claimer, (uint32_t)type, 0};
 }
@@ -55,6 +55,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     mi_census_block block;
     if (!address) return 0;
     uintptr_t start = address - all->padding;
+    if (all->large && mi_census_span_near(mine, start) < 0) return mi_census_claim_large(mine, address, owner, size);
     if (!mi_census_block_at(mine, start, &block)) return 0;
     if (size + all->padding * 3 / 2 > block.size) {
         mine->small++;
@@ -66,7 +67,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     if (atomic_load_explicit(word, memory_order_relaxed) & mask) {
         mine->again++;
         int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
-        if (type >= 0) note_lookalike(mine, start, type);
+        if (type >= 0) mi_census_note_lookalike(mine, start, type);
         return 1;
     }
     if (!mi_owner_is_exact(owner) && mi_census_is_free(all, start)) {
@@ -87,7 +88,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
     if (type >= 0 && !mi_census_is_excluded(all, start)) {
         mi_census_count_object(mine, type, start, before, block.size, block.size_class, -1);
-        note_lookalike(mine, start, type);
+        mi_census_note_lookalike(mine, start, type);
     }
     mine->looked_like_objects += type >= 0;
     return 1;
@@ -122,7 +123,9 @@ int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     mi_census_block block;
     uint32_t before;
     uintptr_t start = word - mine->all->padding;
-    if (!word || word % MI_UNIT || mi_census_span(mine->all, start) < 0) return 0;
+    if (!word || word % MI_UNIT) return 0;
+    if (mi_census_span(mine->all, start) < 0)
+        return mine->all->large ? mi_census_claim_large_word(mine, word, owner) : 0;
     if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(mine->all, block.span, start)) return 0;
     if (mi_census_classify(mine, (const unsigned char *)start, block.size, &before) >= 0) return 0;
     return mi_census_claim(mine, word, owner, 0);
@@ -150,20 +153,17 @@ static int claim_if_plain(struct mi_claims *mine, uintptr_t word, mi_owner owner
 }
 
 static int heap_word(struct mi_claims *mine, uintptr_t address, uintptr_t *word) {
-    if (address % sizeof *word || mi_census_span(mine->all, address) < 0) return 0;
-    memcpy(word, (const void *)address, sizeof *word);
-    return 1;
+    return mi_census_word(mine, address, word);
 }
 
 static size_t heap_room(struct mi_claims *mine, uintptr_t address) {
     mi_census_block block;
     uint32_t around = mine->all->padding * 3 / 2;
-    if (mi_census_span(mine->all, address) < 0) return 0;
-    if (!mi_census_block_at(mine, address - mine->all->padding, &block) || block.size < around) return 0;
+    if (!mi_census_find(mine, address - mine->all->padding, &block) || block.size < around) return 0;
     return block.size - around;
 }
 
 void mi_census_owners_open(mi_claims *mine) {
     const mi_census_shared *all = mine->all;
-    mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room};
+    mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room, 0};
 }

@@ -2,7 +2,8 @@
  *
  * census.c walks the pools, census_blocks.c leads from addresses to blocks, census_claims.c takes what objects own,
  * census_roots.c what belongs to the interpreter, census_false.c tells what only looked like an object, census_tables.c
- * opens and adds up the tables, census_each.c goes through all blocks behind the walk, census_guess.c says what points to the unknown blocks. */
+ * opens and adds up the tables, census_each.c goes through all blocks behind the walk, census_large_walk.c does for
+ * malloc's chunks what census.c and census_claims.c do for blocks, census_guess.c says what points to the unknown ones. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
 
@@ -43,7 +44,9 @@ typedef struct mi_census_shared {
     atomic_size_t pools_left;  /* that were not walked when the time was up */
     const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
     size_t excluded_count;
-    struct mi_large *large; /* malloc's chunks, or NULL */
+    mi_large *large;         /* malloc's chunks, or NULL */
+    atomic_size_t next_word; /* of its map: handed out in runs */
+    atomic_size_t words_left;
 } mi_census_shared;
 
 typedef struct mi_claims { /* of one thread */
@@ -65,13 +68,16 @@ typedef struct mi_claims { /* of one thread */
     size_t last_span;
     mi_lookalike *lookalikes;
     size_t lookalike_count;
+    mi_window window;    /* copies of the chunks that are walked */
+    unsigned char *copy; /* MI_LARGE_COPY bytes of the chunk that is looked into */
 } mi_claims;
 
 /* A block in use, as its pool's header has it. */
 typedef struct mi_census_block {
     size_t span;
-    uint32_t size, size_class;
+    uint32_t size, size_class; /* MI_CENSUS_LARGE: a chunk of malloc; its size is cut to 32 bits */
 } mi_census_block;
+enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
 
 /* A number of a pool's header. */
 static inline uint32_t mi_census_number(uintptr_t pool, int32_t offset) {
@@ -91,8 +97,17 @@ static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, u
 mi_error mi_census_find_arenas(mi_census_shared *all);
 /* The span whose pools hold `address`, or -1. */
 long mi_census_span(const mi_census_shared *all, uintptr_t address);
+/* The same, with the last answer tried first. */
+long mi_census_span_near(const mi_claims *mine, uintptr_t address);
 /* Whether a block in use may begin at `address`; its place on the pool's free list is not looked at. */
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block);
+/* The same, or a chunk of malloc in use. */
+int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block);
+/* Copies bytes of an arena or of malloc's heaps; false when the address is in neither. */
+int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size);
+static inline int mi_census_word(const mi_claims *mine, uintptr_t address, uintptr_t *word) {
+    return !(address % sizeof *word) && mi_census_read(mine, address, word, sizeof *word);
+}
 int mi_census_is_free(const mi_census_shared *all, uintptr_t block);
 /* Sets a bit for each block of the pool that is on its free list. */
 enum { MI_POOL_MASK_WORDS = 64 }; /* a pool of 64 KiB at most, in units of the alignment */
@@ -112,6 +127,8 @@ void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size);
 /* A word whose meaning is not known: never takes what types as an object. True when it was claimed now. */
 int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner);
+/* Keeps in mind that the block was claimed and looks like an object. */
+void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type);
 /* Claims what waits for its memory to be fetched. */
 void mi_census_claim_waiting(mi_claims *mine);
 /* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */
@@ -126,7 +143,9 @@ size_t mi_census_exclude(const mi_census_shared *all, mi_lookalike *items, size_
 /* ---- census_tables.c ------------------------------------------------------------------------------------------------ */
 
 mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *request, mi_census *census);
-void mi_census_shared_close(mi_census_shared *all, const mi_census *census);
+void mi_census_shared_close(mi_census_shared *all);
+/* Forgets all claims. */
+void mi_census_shared_reset(mi_census_shared *all);
 mi_claims *mi_census_claims_open(mi_census_shared *all);
 void mi_census_claims_close(mi_claims *mine);
 size_t mi_census_claims_size(const mi_census_shared *all);
@@ -136,6 +155,14 @@ void mi_census_gather(mi_census *census, const mi_claims *mine);
 void mi_census_rest(mi_census *census);
 
 /* ---- the other parts ------------------------------------------------------------------------------------------------ */
+
+/* census_large_walk.c: claims whose address is in no arena, as above. */
+int mi_census_claim_large(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size);
+int mi_census_claim_large_word(mi_claims *mine, uintptr_t word, mi_owner owner);
+/* The chunk that a pointer of an owner names: behind the padding of a debug allocator, or without. */
+int mi_census_chunk_of(const mi_claims *mine, uintptr_t address, mi_large_chunk *chunk);
+/* Types the chunks that are left, in runs shared among the threads, and claims what they own. */
+void mi_census_walk_large(mi_claims *mine);
 
 void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count);
 

@@ -19,7 +19,7 @@ static int claim_item(mi_claims *mine, uintptr_t item, mi_owner owner, mi_census
     if (!item || item % MI_UNIT) return -1;
     for (int before = 0; before <= 2 * MI_UNIT; before += MI_UNIT) {
         uintptr_t start = item - (uintptr_t)before - mine->all->padding;
-        if (mi_census_span(mine->all, start) < 0 || !mi_census_block_at(mine, start, block)) continue;
+        if (!mi_census_find(mine, start, block)) continue;
         if (mi_census_claim_word(mine, item - (uintptr_t)before, owner)) return before;
     }
     return -1;
@@ -35,12 +35,15 @@ static void follow(mi_claims *mine, uintptr_t item, const mi_census_block *first
         mi_census_block block = {0};
         for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
             if ((uint32_t)links[i] + sizeof(void *) + mine->all->padding * 2 > first->size) break;
-            uintptr_t word = word_at(item + (uintptr_t)links[i]);
+            uintptr_t word;
+            if (!mi_census_word(mine, item + (uintptr_t)links[i], &word)) continue;
             if (claim_item(mine, word, MI_OWNER_FREE_OBJECTS, &block) < 0) continue;
             next = word;
             break;
         }
-        if (!next || block.size_class != first->size_class) return;
+        /* malloc may have given a chunk of a size more */
+        uint32_t more = block.size > first->size ? block.size - first->size : first->size - block.size;
+        if (!next || block.size_class != first->size_class || more > MI_UNIT) return;
         item = next;
     }
 }
@@ -58,17 +61,22 @@ static void claim_memory_errors(mi_claims *mine, uintptr_t item) {
     enum { MOST = 64 };
     mi_census_block block;
     for (int left = MOST; left && claim_item(mine, item, MI_OWNER_FREE_OBJECTS, &block) >= 0; left--)
-        item = word_at(item + (uintptr_t)mine->all->layout->exception_dict);
+        if (!mi_census_word(mine, item + (uintptr_t)mine->all->layout->exception_dict, &item)) return;
 }
 
-/* What the words of a range point to, and what the words of those blocks point to. */
-static void claim_words(mi_claims *mine, uintptr_t from, size_t size, int depth) {
-    for (size_t at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
-        uintptr_t word = word_at(from + at);
-        mi_census_block block;
-        if (!mi_census_claim_word(mine, word, MI_OWNER_INTERPRETER) || !depth) continue;
-        if (!mi_census_block_at(mine, word - mine->all->padding, &block)) continue;
-        claim_words(mine, word, block.size - mine->all->padding * 3 / 2, depth - 1);
+/* What a word points to, and what the words of that block point to. */
+static void claim_word(mi_claims *mine, uintptr_t word, int depth) {
+    enum { MOST = 1 << 20 };
+    mi_census_block block;
+    uintptr_t parts[64];
+    uint32_t around = mine->all->padding * 3 / 2;
+    if (!mi_census_claim_word(mine, word, MI_OWNER_INTERPRETER) || !depth) return;
+    if (!mi_census_find(mine, word - mine->all->padding, &block) || block.size < around) return;
+    size_t size = block.size - around < MOST ? block.size - around : MOST;
+    for (size_t at = 0; at < size; at += sizeof parts) {
+        size_t count = (size - at < sizeof parts ? size - at : sizeof parts) / sizeof *parts;
+        if (!mi_census_read(mine, word + at, parts, count * sizeof *parts)) return;
+        for (size_t i = 0; i < count; i++) claim_word(mine, parts[i], depth - 1);
     }
 }
 
@@ -80,6 +88,7 @@ void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t
         if (!mi_os_maps_covers(&mine->all->target->maps, root->address, root->size)) continue;
         if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)layout->free_lists_size);
         if (root->memory_errors) claim_memory_errors(mine, word_at(root->memory_errors));
-        claim_words(mine, root->address, root->size, DEPTH);
+        for (size_t at = 0; at + sizeof(uintptr_t) <= root->size; at += sizeof(uintptr_t))
+            claim_word(mine, word_at(root->address + at), DEPTH);
     }
 }

@@ -29,10 +29,23 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     return mi_census_find_arenas(all);
 }
 
-void mi_census_shared_close(mi_census_shared *all, const mi_census *census) {
+static size_t claimed_size(const mi_census_shared *all) {
+    return all->heap->arena_count * all->claimed_words_per_arena * sizeof(uint64_t);
+}
+
+void mi_census_shared_reset(mi_census_shared *all) {
+    memset((void *)all->claimed, 0, claimed_size(all));
+    atomic_store(&all->next_pool, 0);
+    atomic_store(&all->pools_left, 0);
+    atomic_store(&all->next_word, 0);
+    atomic_store(&all->words_left, 0);
+    if (all->large) mi_large_reset(all->large);
+}
+
+void mi_census_shared_close(mi_census_shared *all) {
     mi_os_free(all->slots, sizeof *all->slots << all->slot_bits);
     mi_os_free(all->spans, (all->heap->arena_count + 1) * sizeof *all->spans);
-    mi_os_free((void *)all->claimed, census->bitmap_bytes + 8);
+    mi_os_free((void *)all->claimed, claimed_size(all) + 8);
 }
 
 static size_t counts_size(const mi_census_shared *all) {
@@ -44,15 +57,17 @@ size_t mi_census_claims_size(const mi_census_shared *all) { return sizeof(mi_cla
 mi_claims *mi_census_claims_open(mi_census_shared *all) {
     mi_claims *mine = mi_os_alloc(mi_census_claims_size(all));
     if (!mine) return NULL;
+    mine->all = all;
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
-    if (!mine->lookalikes) {
-        mi_os_free(mine, mi_census_claims_size(all));
+    mine->copy = all->large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
+    int open = !all->large || (mine->copy && !mi_window_open(&mine->window, &all->large->pages));
+    if (!mine->lookalikes || !open) {
+        mi_census_claims_close(mine);
         return NULL;
     }
     size_t types = all->types->count;
     for (int place = 0; place < MI_PLACES; place++)
         mine->last.word[place] = all->types->items[0].address; /* item 0, as last.type is */
-    mine->all = all;
     mi_census_owners_open(mine);
     mine->objects = (int64_t *)(mine + 1);
     mine->requested = mine->objects + types * (size_t)all->layout->size_classes;
@@ -63,6 +78,8 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
 
 void mi_census_claims_close(mi_claims *mine) {
     if (!mine) return;
+    mi_window_close(&mine->window);
+    mi_os_free(mine->copy, MI_LARGE_COPY);
     mi_os_free(mine->lookalikes, MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
     mi_os_free(mine, mi_census_claims_size(mine->all));
 }

@@ -26,6 +26,7 @@ const char *mi_owner_name(mi_owner owner) {
         [MI_OWNER_ITERTOOLS] = "itertools: indices",
         [MI_OWNER_METHODCALLER] = "methodcaller: arguments",
         [MI_OWNER_NUMPY] = "numpy: parts of ufuncs and methods",
+        [MI_OWNER_NUMPY_DATA] = "numpy: array data",
         [MI_OWNER_INTERPRETER] = "interpreter: state",
         [MI_OWNER_FREE_OBJECTS] = "objects kept for later",
     };
@@ -133,7 +134,7 @@ static void claim_list(const mi_owner_context *context, uintptr_t object) {
 static void claim_set(const mi_owner_context *context, uintptr_t object) {
     uintptr_t table = word_of(object, context->layout->set_table);
     uintptr_t entries = word_of(object, context->layout->set_mask) + 1;
-    if (table != object + (uintptr_t)context->layout->set_smalltable && entries < (uintptr_t)1 << 40)
+    if (table != object + context->moved + (uintptr_t)context->layout->set_smalltable && entries < (uintptr_t)1 << 40)
         context->claim(context->claims, table, MI_OWNER_SET_TABLE, (size_t)entries * 16);
 }
 
@@ -195,6 +196,14 @@ static void claim_ufunc(const mi_owner_context *context, const mi_type *type, ui
     }
 }
 
+/* PyArrayObject_fields, numpy/ndarraytypes.h: shape and strides are one block. */
+static void claim_ndarray(const mi_owner_context *context, uintptr_t object) {
+    enum { DATA = 16, DIMENSIONS = 32, FLAGS = 64, OWNDATA = 4 };
+    if (word_of(object, FLAGS) & OWNDATA)
+        context->claim(context->claims, word_of(object, DATA), MI_OWNER_NUMPY_DATA, 0);
+    context->claim(context->claims, word_of(object, DIMENSIONS), MI_OWNER_NUMPY, 0);
+}
+
 static void claim_code(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
     claim_field(context, object, layout->code_cached, MI_OWNER_CODE);
@@ -228,6 +237,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_CODE: claim_code(context, object); break;
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
+    case MI_KIND_NDARRAY: claim_ndarray(context, object); break;
     case MI_KIND_UFUNC: claim_ufunc(context, type, object); break;
     default: claim_pointers(context, type, object); break;
     }

@@ -29,6 +29,7 @@ typedef enum mi_owner {
     MI_OWNER_ITERTOOLS,
     MI_OWNER_METHODCALLER,
     MI_OWNER_NUMPY,
+    MI_OWNER_NUMPY_DATA,
     MI_OWNER_INTERPRETER,
     MI_OWNER_FREE_OBJECTS, /* from here on: allocated, and kept for objects to come */
     MI_OWNERS
@@ -43,7 +44,7 @@ struct mi_claims;
 /* A block said to be at `address`, of at least `size` bytes (0: not known); true when it is a live block of the heap. */
 typedef int (*mi_owner_take)(struct mi_claims *claims, uintptr_t address, mi_owner owner, size_t size);
 
-/* Claims what the object at `object` owns; its basicsize bytes are readable there. */
+/* Claims what the object at `object` owns; what lies before it and its basicsize bytes are readable there. */
 typedef struct mi_owner_context {
     const mi_layout *layout;
     const mi_types *types;
@@ -55,6 +56,8 @@ typedef struct mi_owner_context {
     int (*heap_word)(struct mi_claims *claims, uintptr_t address, uintptr_t *word);
     /* the bytes of the block in use that begins there, 0 when none does */
     size_t (*heap_room)(struct mi_claims *claims, uintptr_t address);
+    /* what is added to `object` to have its address: it may be a copy */
+    uintptr_t moved;
 } mi_owner_context;
 
 void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object);

@@ -528,8 +528,8 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
                      .target = source->runtime->target,
                      .node = 0};
     build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
-    build.owners = (mi_owner_context){build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain,
-                                      heap_word,    heap_room};
+    build.owners = (mi_owner_context){
+        build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain, heap_word, heap_room, 0};
     for (int place = 0; place < MI_PLACES; place++) build.last.word[place] = source->types->items[0].address;
     mi_address_index_init(&graph->index);
     mi_error error = mi_blocks_open(&build.blocks, source->heap, build.layout);

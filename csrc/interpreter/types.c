@@ -45,6 +45,7 @@ static const struct {
     {"numpy._ArrayMethod", MI_KIND_ARRAY_METHOD},
     {"numpy._BoundArrayMethod", MI_KIND_ARRAY_METHOD},
     {"numpy.ufunc", MI_KIND_UFUNC},
+    {"numpy.ndarray", MI_KIND_NDARRAY},
 };
 
 static mi_kind kind_of_name(const char *name) {

@@ -37,6 +37,7 @@ typedef enum mi_kind {
     MI_KIND_METHODCALLER,
     MI_KIND_ARRAY_METHOD,
     MI_KIND_UFUNC,
+    MI_KIND_NDARRAY,
     MI_KINDS
 } mi_kind;
 

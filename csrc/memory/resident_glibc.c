@@ -43,7 +43,7 @@ static void trim_top(heap_walk *walk, uintptr_t start, uintptr_t end) {
     walk->arena->trim_bytes += resident(walk->survey, end - page_down(end - start - TOP_RESERVE), end);
 }
 
-static void visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t end) {
+static int visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t end) {
     heap_walk *walk = context;
     mi_painter *painter = walk->survey->painter;
     mi_malloc_arena *arena = walk->arena;
@@ -56,7 +56,7 @@ static void visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t 
         arena->free_bytes += size;
         arena->free_resident_bytes += resident(walk->survey, start, end);
         mi_paint(painter, start, end, walk->free, 1);
-        return;
+        return 0;
     }
     if (kind != MI_CHUNK_TOP) end_run(walk);
     switch (kind) {
@@ -82,6 +82,7 @@ static void visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t 
         break;
     default: mi_paint(painter, start, end, walk->fence, 0);
     }
+    return 0;
 }
 
 static uint32_t leaf_of(mi_painter *painter, const char *arena, const char *part) {

@@ -181,6 +181,38 @@ class FrozenCopy(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class MallocChunks(Model):
+    """glibc's heaps, chunk by chunk; bytes are of whole chunks, their headers included.
+
+    arenas -- of malloc (`struct malloc_state`)
+    live, live_bytes -- in use, mmapped ones included: what the census names or counts as unknown
+    free, free_bytes -- in bins and fast bins
+    tcache, tcache_bytes -- freed and kept for a thread, which malloc itself counts as in use
+    top_bytes      -- behind the last chunk of each heap
+    overhead_bytes -- end marks of heaps
+    mmapped, mmapped_bytes -- of `live`: mappings of their own
+
+    `live_bytes - mmapped_bytes + tcache_bytes` is what mallinfo2() calls `uordblks` summed over the arenas, and
+    `free_bytes + top_bytes` its `fordblks`.
+    """
+
+    arenas: int
+    live: int
+    live_bytes: int
+    free: int
+    free_bytes: int
+    tcache: int
+    tcache_bytes: int
+    top_bytes: int
+    overhead_bytes: int
+    mmapped: int
+    mmapped_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<MallocChunks {self.live} live, {self.live_bytes} bytes>"
+
+
+@dataclass(frozen=True, repr=False)
 class Census(Model):
     """`census()`: every live block of the process, read from pymalloc's pools and from what the objects say they own.
 
@@ -189,6 +221,7 @@ class Census(Model):
     size_classes -- of the small path
     coverage   -- how much has a name
     small, large -- pymalloc (mimalloc) and malloc apart; large None: see large_reason
+    malloc     -- glibc's heaps by what their chunks are; None where `large` is
     waste_bytes -- bytes of objects and buffers less what was asked for, where that is known: rounding
     padding_bytes -- what debug hooks put around each block
     looked_like_objects -- buffers that would pass for an object if nobody owned them
@@ -223,6 +256,7 @@ class Census(Model):
     exact: bool
     reason: str | None
     frozen: FrozenCopy | None = None
+    malloc: MallocChunks | None = None
 
     @property
     def count(self) -> int:

@@ -20,6 +20,11 @@ cdef extern from "owners.h":
         MI_OWNER_FREE_OBJECTS
     const char *mi_owner_name(mi_owner owner)
 
+cdef extern from "census_large.h":
+    ctypedef struct mi_large_totals:
+        uint64_t live_chunks, live_bytes, free_chunks, free_bytes, tcache_chunks, tcache_bytes, top_bytes, fence_bytes
+        uint64_t torn_bytes, mmapped_chunks, mmapped_bytes, missing_chunks, arenas, left_bytes
+
 cdef extern from "census.h":
     enum: MI_CENSUS_GUESSES
     ctypedef struct mi_census_row:
@@ -45,6 +50,8 @@ cdef extern from "census.h":
         int threads, rounds
         mi_census_seen *seen
         size_t seen_count, seen_bytes
+        mi_error large_error
+        mi_large_totals large
     ctypedef struct mi_census_request:
         const mi_target *target
         const mi_layout *layout
@@ -140,19 +147,38 @@ cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi
                if census.guesses[i][0].count}
     rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
             for owner in range(MI_OWNERS)]
+    large = large_to_raw(census)
     return {
         "alignment": layout.alignment, "size_class_count": layout.size_classes,
         "types": [(*type_text(<object><PyObject *>types.items[i].address), row_bytes(&census.objects[i], layout))
                   for i in range(types.count) if not row_is_empty(&census.objects[i])],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
-        "guesses": guesses, "large": False, "large_reason": "malloc's heaps are not walked yet",
+        "guesses": guesses, **large,
         "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
         "looked_like_objects": census.looked_like_objects, "rounds": census.rounds,
         "bitmap_bytes": census.bitmap_bytes, "table_bytes": census.table_bytes,
-        "threads": census.threads, "consistent": False, "frozen": None, "reasons": heap_reasons(found),
+        "threads": census.threads, "consistent": False, "frozen": None,
+        "reasons": heap_reasons(found) + large["reasons"],
     }
+
+
+cdef dict large_to_raw(const mi_census *census):
+    """What is known of malloc's heaps, and why it is not more."""
+    if census.large_error != MI_OK:
+        reason = ("another malloc than glibc's is in force, whose heaps are not walked" if census.large_error == MI_E_ABSENT
+                  else f"malloc's heaps could not be walked: {mi_error_text(census.large_error).decode()}")
+        return {"large": False, "large_reason": reason, "malloc": None, "reasons": []}
+    totals = census.large
+    reasons = []
+    if totals.left_bytes:
+        reasons.append(f"max_pause was reached: {totals.left_bytes} bytes of malloc's heaps were not looked into")
+    if totals.torn_bytes:
+        reasons.append(f"{totals.torn_bytes} bytes of malloc's heaps changed while they were read or are no chunks")
+    if totals.missing_chunks:
+        reasons.append(f"{totals.missing_chunks} of malloc's mmapped chunks were not found")
+    return {"large": True, "large_reason": None, "malloc": totals, "reasons": reasons}
 
 
 cdef bytes addresses_of(list held):

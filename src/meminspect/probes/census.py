@@ -12,6 +12,7 @@ The raw format, what `_native.census_capture()` returns:
                          offset of the word in bytes, how often), ...]}: what points to unknown blocks. kind: "object",
                          "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
     large             -- whether malloc's heaps were walked; large_reason: why not
+    malloc            -- csrc/census/census_large.h: mi_large_totals as a dict; None where they were not walked
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
     frozen            -- None, or a dict of native/clone.pxi's clone_to_raw: the copy that was walked
     seen, type_addresses -- on request: what each block was taken for, SEEN after SEEN, and the address of each type
@@ -37,6 +38,7 @@ from ..models.census import (
     Coverage,
     FreeListRow,
     FrozenCopy,
+    MallocChunks,
     PathTotals,
     SizeClassRow,
     TypeRow,
@@ -176,6 +178,7 @@ def build(raw: Mapping[str, Any]) -> Census:
         small=small_totals,
         large=large_totals,
         large_reason=raw["large_reason"],
+        malloc=malloc_chunks(raw["malloc"]),
         waste_bytes=sum(item.bytes - (item.requested_bytes or 0) for item in known) if known else None,
         padding_bytes=raw["padding_bytes"],
         looked_like_objects=raw["looked_like_objects"],
@@ -196,6 +199,24 @@ def frozen_copy(raw: Mapping[str, Any] | None) -> FrozenCopy | None:
         return None
     same = ("lived_s", "minor_faults", "major_faults", "needed_bytes", "room_bytes", "room_by", "missing_bytes", "torn")
     return FrozenCopy(call_s=raw["pause_s"], **{name: raw[name] for name in same})
+
+
+def malloc_chunks(totals: Mapping[str, int] | None) -> MallocChunks | None:
+    if totals is None:
+        return None
+    return MallocChunks(
+        arenas=totals["arenas"],
+        live=totals["live_chunks"],
+        live_bytes=totals["live_bytes"],
+        free=totals["free_chunks"],
+        free_bytes=totals["free_bytes"],
+        tcache=totals["tcache_chunks"],
+        tcache_bytes=totals["tcache_bytes"],
+        top_bytes=totals["top_bytes"],
+        overhead_bytes=totals["fence_bytes"],
+        mmapped=totals["mmapped_chunks"],
+        mmapped_bytes=totals["mmapped_bytes"],
+    )
 
 
 def guess_text(guesses: list[tuple[str, tuple[bytes | None, bytes | None] | None, int, int]] | None) -> str | None:

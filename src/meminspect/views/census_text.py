@@ -40,6 +40,7 @@ def render(
         types(page, census, top)
     buffers(page, census, top)
     unknown(page, census, top)
+    malloc(page, census)
     page.line()
     page.line(measured(census), DIM)
     return str(page)
@@ -134,6 +135,24 @@ def unknown(page: Page, census: Census, top: int) -> None:
             for row in census.unknown[: min(top, 8)]
         ],
     )
+
+
+def malloc(page: Page, census: Census) -> None:
+    """The large path by itself: what its live chunks hold, and the others."""
+    large, chunks = census.large, census.malloc
+    if large is None or chunks is None:
+        return
+    page.heading("malloc", f"{count(chunks.arenas, 'arena')}; chunks with their headers")
+    rows = [
+        ["objects", f"{large.objects:,}", size(large.objects_bytes)],
+        ["what objects own", f"{large.buffers:,}", size(large.buffers_bytes)],
+        ["kept for later", f"{large.free_lists:,}", size(large.free_lists_bytes)],
+        ["unknown", f"{large.unknown:,}", size(large.unknown_bytes)],
+        ["free", f"{chunks.free:,}", size(chunks.free_bytes)],
+        ["freed, kept by tcache", f"{chunks.tcache:,}", size(chunks.tcache_bytes)],
+        ["top", "", size(chunks.top_bytes + chunks.overhead_bytes)],
+    ]
+    page.table([Column("chunks", grow=True), *figures("count", "size")], rows)
 
 
 def measured(census: Census) -> str:

@@ -1,0 +1,91 @@
+/* census_large.h - malloc's chunks, for a census: which of them are alive, claimed, or objects.
+ *
+ * glibc's heaps are walked chunk by chunk (glibc_heap.h) into a map of four bits per 32 bytes of heap, where no two
+ * chunks begin. C code that holds no GIL may allocate and free meanwhile, so nothing of a chunk is dereferenced: what is
+ * looked at is copied by a read that fails. Chunks that are free, in a bin or kept by tcache, are marked as such before
+ * anything is claimed. */
+#ifndef MI_CENSUS_LARGE_H
+#define MI_CENSUS_LARGE_H
+
+#include <stdatomic.h>
+
+#include "glibc_heap.h"
+#include "obmalloc.h"
+
+enum { MI_LARGE_GRANULE = 32, MI_LARGE_PER_WORD = 16, MI_LARGE_COPY = 1 << 16, MI_LARGE_HEAD = 16 };
+/* A granule's four bits are 0 where no chunk begins. ODD: it begins 16 bytes into the granule. Without LIVE it is free, or
+ * no chunk. */
+enum { MI_LARGE_LIVE = 1, MI_LARGE_ODD = 2, MI_LARGE_CLAIMED = 4, MI_LARGE_TYPED = 8 };
+
+/* Chunks that lie one behind the other; a mmapped chunk is a span of its own with a single granule in the map. */
+typedef struct mi_large_span {
+    uintptr_t start, end;
+    uintptr_t header; /* of a mmapped chunk, behind `start` when it has an alignment; 0: a heap */
+    size_t word;      /* of the map, where its granules begin */
+    size_t before;    /* words of the spans before it */
+} mi_large_span;
+
+/* Sums over all chunks, in bytes with their headers; part of the raw format (probes/census.py). */
+typedef struct mi_large_totals {
+    uint64_t live_chunks, live_bytes; /* mmapped ones included */
+    uint64_t free_chunks, free_bytes; /* in bins */
+    uint64_t tcache_chunks, tcache_bytes;
+    uint64_t top_bytes, fence_bytes;
+    uint64_t torn_bytes; /* changed while they were read, or no chunks */
+    uint64_t mmapped_chunks, mmapped_bytes;
+    uint64_t missing_chunks; /* mmapped chunks that malloc counts and that were not found */
+    uint64_t arenas;
+    uint64_t left_bytes; /* of the map: not looked into, the time was up */
+} mi_large_totals;
+
+typedef struct mi_large {
+    const mi_target *target;
+    mi_pages pages; /* mapped memory, in the form that a window reads: not which of it is resident */
+    mi_window window;
+    mi_glibc glibc;
+    mi_malloc_kind malloc;
+    mi_large_span *spans;                 /* ascending */
+    size_t span_count, span_room, sorted; /* sorted: the first ones are, and can be found */
+    _Atomic uint64_t *map;
+    size_t map_words, map_room;
+    mi_large_totals totals;
+    uintptr_t data_start, data_end; /* static data of the object that holds the interpreter */
+    int late, failed;               /* the time was up while chunks were looked for; no room for our tables */
+    size_t visited;                 /* the span whose chunks are being entered */
+    uint64_t chunks;
+} mi_large;
+
+/* A chunk in use or not, whose user's bytes begin at `user`. */
+typedef struct mi_large_chunk {
+    uintptr_t user;
+    uint64_t size, room; /* with its header; of these the user's */
+    _Atomic uint64_t *word;
+    unsigned shift;
+} mi_large_chunk;
+
+/* Finds and enters all chunks of this process. MI_E_ABSENT: another malloc is in force (large->malloc says which).
+ * `heap` names pymalloc's arenas, which are no chunks. */
+mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size);
+void mi_large_close(mi_large *large);
+/* Forgets what was claimed and typed. */
+void mi_large_reset(mi_large *large);
+
+/* The span that holds `address`, or NULL. */
+const mi_large_span *mi_large_span_of(const mi_large *large, uintptr_t address);
+/* The chunk whose user's bytes begin at `address`; 0 when none does. */
+int mi_large_at(const mi_large *large, uintptr_t address, mi_large_chunk *chunk);
+/* The span that word `at` of all spans in their order belongs to. */
+const mi_large_span *mi_large_span_at(const mi_large *large, size_t at);
+/* The live chunks that begin in word `at`; how many (at most MI_LARGE_PER_WORD). */
+int mi_large_in_word(const mi_large *large, const mi_large_span *span, size_t at, mi_large_chunk *chunks);
+static inline unsigned mi_large_state(const mi_large_chunk *chunk) {
+    return (unsigned)(atomic_load_explicit(chunk->word, memory_order_relaxed) >> chunk->shift) & 15u;
+}
+/* Sets bits and returns the state before. */
+static inline unsigned mi_large_set(const mi_large_chunk *chunk, unsigned bits) {
+    return (unsigned)(atomic_fetch_or(chunk->word, (uint64_t)bits << chunk->shift) >> chunk->shift) & 15u;
+}
+/* Copies through a window; false where the memory is gone. */
+int mi_large_copy(mi_window *window, uintptr_t address, void *to, size_t size);
+
+#endif
