@@ -141,7 +141,7 @@ Scenario = Callable[[Recorder], tuple[tuple[Cell, ...], Check]]
 def inside_at_once(
     recorder: Recorder, label: str, guard: threading.Lock | threading.Semaphore | None, room: int
 ) -> int:
-    """The most that were inside; everyone stays until as many as there is room for came in, however busy the machine."""
+    """The most that were inside. Everyone stays until as many came in as there is room for: the machine may be busy."""
 
     def stay() -> None:
         with recorder.span(label):

@@ -73,13 +73,13 @@ def chart(page: Page, evidence: Evidence) -> None:
     """The chart's points as bars; each series has a scale of its own, from nothing to its highest point."""
     if evidence.chart is None:
         return
-    width = max(10, page.width - 40)
+    width = max(10, page.width - 46)
     page.line()
     for series in evidence.chart.series:
         top = max((point.y for point in series.points), default=0.0)
         for point in series.points:
             drawn = bar(point.y / top if top else 0.0, width, unicode=page.unicode)
-            page.block([f"{clean(series.name, 12):12} {point.x:>8g}  {drawn} {point.y:,.0f}"])
+            page.block([f"{clean(series.name, 18):18} {point.x:>8g}  {drawn} {point.y:,.0f}"])
     page.line(f"{evidence.chart.y_label} by {evidence.chart.x_label}; each group of bars has its own scale", DIM)
 
 

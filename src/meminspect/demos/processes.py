@@ -1,0 +1,181 @@
+"""Processes: how they are made, what they share, how they talk, and what terminate() leaves behind."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from ..models.demo import Check, Evidence
+from ._base import Demo, Observed
+from ._measure import in_child, spread
+
+TERMINATED = -int(signal.SIGTERM)
+
+
+class Processes(Demo):
+    name = "processes"
+    chapter = "12"
+    title = "Processes"
+    claim = (
+        "A process shares nothing with its parent but what was made to be shared: by fork it begins with a copy, "
+        "by spawn and forkserver with what it imports. A Lock keeps the output of two in order, and stays locked "
+        "for ever when its holder is terminated. apply_async returns before its value is there, apply with it."
+    )
+    title_zh = "进程"
+    claim_zh = (
+        "进程与父进程之间只共享专门用来共享的东西：用 fork 启动时得到一份副本，"
+        "用 spawn 和 forkserver 启动时只有自己导入的内容；Lock 使两个进程的输出有序，"
+        "但持有它的进程被 terminate 之后它将永远锁住；apply_async 在值产生之前就返回，apply 则等到有值才返回。"
+    )
+    experiment = (
+        "In a new interpreter: processes are made from a function, as a subclass and by each start method; a list "
+        "and a shared array are changed in one; messages are sent by Pipe and Queue; two processes write pairs "
+        "with and without a Lock; a reader that never ends and a holder of a lock are terminated; a Pool is asked "
+        "by apply and apply_async."
+    )
+    notes = (
+        "On Linux fork was the default up to 3.13; from 3.14 on it is forkserver.",
+        "A `name` that a subclass sets before the base's constructor is overwritten by it: give it to the constructor.",
+        "Queue pickles in a thread of its own: put() returns before the message is in the pipe, and an error while "
+        "pickling is printed, not raised.",
+    )
+
+    def observe(self, fast: bool) -> Observed:
+        try:
+            found = in_child(f"{__package__}._multiprocess", "observe", fast)
+        except RuntimeError as error:
+            return Observed((), (Check("Processes share nothing unasked", None, str(error), str(error)),))
+        return Observed(
+            (ways(found), starts(found), transport(found), order(found), calls(found)),
+            (*made(found), *shared(found), *locked(found), *pooled(found)),
+        )
+
+
+def ways(found: dict[str, Any]) -> Evidence:
+    return Evidence(
+        title="Two ways to make a process",
+        text=f"As the process sees itself; its parent was {found['parent']}.",
+        columns=("made by", "name", "pid", "parent's pid", "exit code"),
+        rows=tuple((how, name, str(pid), str(parent), code) for how, name, pid, parent, code in found["ways"]),
+    )
+
+
+def starts(found: dict[str, Any]) -> Evidence:
+    return Evidence(
+        title="Start methods",
+        text=f"A global of the module that the parent had changed; the default here is {found['default']}.",
+        columns=("method", "the global in the child", "parent is the starter", "ms to the first message"),
+        rows=tuple(
+            (method, seen, "yes" if direct else "no, the fork server", round(seconds * 1e3, 1))
+            for method, seen, direct, seconds in found["starts"]
+        ),
+    )
+
+
+def transport(found: dict[str, Any]) -> Evidence:
+    seconds = {name: spread(values) for name, values in found["transport"].items()}
+    return Evidence(
+        title="What a message costs",
+        text="Microseconds: median (lowest to highest). A pipe copies twice, shared memory is written once.",
+        columns=("by", "one small message", "one MiB"),
+        rows=(
+            ("Pipe", seconds["pipe"].scaled(1e6).text(), seconds["pipe_mib"].scaled(1e6).text(0)),
+            ("Queue", seconds["queue"].scaled(1e6).text(), "-"),
+            ("RawArray (shared memory)", "-", seconds["shared_mib"].scaled(1e6).text(0)),
+        ),
+    )
+
+
+def order(found: dict[str, Any]) -> Evidence:
+    (free, mixed), (kept, none) = found["interleaved"]
+    return Evidence(
+        title="Two processes write pairs",
+        text="a< a> b< b> is in order; a pair that the other one broke into is counted.",
+        columns=("", "written", "broken pairs"),
+        rows=(("without a Lock", free, mixed), ("with a Lock", kept, none)),
+    )
+
+
+def calls(found: dict[str, Any]) -> Evidence:
+    pool = found["pool"]
+    return Evidence(
+        title="Pool.apply_async",
+        text="The task waits until the parent lets it go.",
+        columns=("event", "ms"),
+        rows=(
+            ("the result object was there", round(pool["returned_s"] * 1e3, 3)),
+            ("its value was there", round(pool["value_s"] * 1e3, 3)),
+        ),
+    )
+
+
+def made(found: dict[str, Any]) -> tuple[Check, ...]:
+    rows, (overwritten, given) = found["ways"], found["names"]
+    parent = found["parent"]
+    held = [row[1] for row in rows] == ["by function", "by subclass"] and all(
+        row[2] != parent and row[3] == parent and row[4] == 0 for row in rows
+    )
+    return (
+        Check(
+            "A function and a subclass both run in a process of their own, children of this one",
+            held,
+            f"pids {rows[0][2]} and {rows[1][2]}, both children of {parent}",
+        ),
+        Check(
+            "The base's constructor overwrites a name that was set before it",
+            overwritten != "mine" and given == "mine",
+            f"set before: {overwritten}; given to the constructor: {given}",
+        ),
+    )
+
+
+def shared(found: dict[str, Any]) -> tuple[Check, ...]:
+    plain, array = found["shared"]
+    states = {row[0]: row[1] for row in found["starts"]}
+    return (
+        Check(
+            "What a process changes is its own, unless it was made to be shared",
+            (plain, array) == (0, 42),
+            f"the child wrote 42 to both; the parent's list holds {plain}, the shared array {array}",
+        ),
+        Check(
+            "fork begins with a copy of the parent, spawn and forkserver with what they import",
+            states == {"fork": "changed by the parent", "forkserver": "as imported", "spawn": "as imported"},
+            "; ".join(f"{method}: {seen}" for method, seen in states.items()),
+        ),
+    )
+
+
+def locked(found: dict[str, Any]) -> tuple[Check, ...]:
+    (_, mixed), (text, none) = found["interleaved"]
+    endless = found["endless"]
+    return (
+        Check(
+            "Without a Lock the output of two processes mixes, with one it does not",
+            mixed > 0 and none == 0 and len(text) == 40,
+            f"{mixed} pairs were broken without it, {none} with it",
+        ),
+        Check(
+            "A Lock taken twice blocks, an RLock does not",
+            found["twice"] == [False, True],
+            f"the second acquire() gave {found['twice'][0]} of a Lock, {found['twice'][1]} of an RLock",
+        ),
+        Check(
+            "A reader waits for ever, terminate() ends it, and a lock held by a terminated process stays locked",
+            endless["alive"] and endless["exitcode"] == TERMINATED and not endless["lock_free"],
+            f"exit code {endless['exitcode']}; the lock of the terminated holder could "
+            f"{'' if endless['lock_free'] else 'not '}be taken",
+        ),
+    )
+
+
+def pooled(found: dict[str, Any]) -> tuple[Check, ...]:
+    pool = found["pool"]
+    return (
+        Check(
+            "apply returns the value, apply_async before there is one",
+            pool["apply"] == 42 and not pool["ready"] and pool["value"] == 7,
+            f"apply gave {pool['apply']}; apply_async was {'' if pool['ready'] else 'not '}ready when it returned, and "
+            f"gave {pool['value']} later",
+        ),
+    )
