@@ -1,4 +1,4 @@
-"""The page of a GIL trace, in a real browser: drawn, moved by keys and mouse, offline, hostile names escaped, bounded."""
+"""The page of a GIL trace in a real browser: drawn, moved by keys and mouse, offline, names escaped, bounded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A trace of the GIL as one HTML file that needs nothing else: timeline, matrix, lengths, findings.
 
-Of a long trace the timeline has all in tiles of time, and its first spans one by one (GilTrace.timeline): the file stays
-within some megabytes, however long the trace was. Every figure is in the file as text too.
+Of a long trace the timeline has all in tiles of time, and its first spans one by one (GilTrace.timeline): the file
+stays within some megabytes, however long the trace was. Every figure is in the file as text too.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def collections(page: Page, trace: GilTrace) -> None:
 
 def collection_rows(trace: GilTrace) -> list[tuple[str, ...]]:
     """Generation, runs, time in all, its share, the longest run."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for generation in sorted({one.generation for one in trace.collections}):
         runs = [one for one in trace.collections if one.generation == generation]
         total = sum(one.duration_s for one in runs)
