@@ -24,8 +24,9 @@ GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
 # what needs a GIL, pymalloc, or a machine that is not busy: null with the reason where it cannot be shown
 NOT_EVERYWHERE = {
-    "references", "counting", "fragmentation", "generations", "race", "coroutines", "hand-offs", "instances", "processes", "small-large", "switch-interval",
-}  # fmt: skip
+    *("references", "counting", "fragmentation", "generations", "race", "coroutines", "costs"),
+    *("hand-offs", "instances", "processes", "small-large", "switch-interval"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,8 @@ class Spread:
         return Spread(self.median * factor, self.low * factor, self.high * factor)
 
     def text(self, digits: int = 1) -> str:
+        if self.low == self.high:
+            return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
 
     def point(self, x: float) -> Point:

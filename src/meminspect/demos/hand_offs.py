@@ -132,9 +132,10 @@ def table(traced: dict[str, GilTrace]) -> Evidence:
     interval = sys.getswitchinterval() * 1e3
     return Evidence(
         title="Hand-offs between threads",
-        text=f"Forced: somebody had waited {interval:g} ms and asked. A hold lasts until the thread lets go.",
-        columns=("threads", "hand-offs", "forced*", "voluntary*", "median hold µs", "longest µs", "traced ms"),
-        rows=(*rows, ("* between the two threads themselves", *[None] * 6)),
+        text=f"Forced: somebody had waited {interval:g} ms and asked. A hold lasts until the thread lets go. "
+        "Forced and voluntary are between the two threads alone; the main thread starts and stops them.",
+        columns=("threads", "hand-offs", "forced", "voluntary", "median hold µs", "longest µs", "traced ms"),
+        rows=tuple(rows),
     )
 
 

@@ -17,8 +17,8 @@ from ._measure import Spread, has_gil, spread
 
 TEN, WORKERS = 10, 4
 TRIES = 3
-TASK_S, FAST_TASK_S = 1.0, 0.03
-COUNTS, FAST_COUNTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000), (1, 10, 100, 600)
+TASK_S, FAST_TASK_S = 1.0, 0.015
+COUNTS, FAST_COUNTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000), (1, 10, 100, 400)
 MOST = {"a thread for each": 10_000, "ThreadPoolExecutor": 100_000, "dummy.Pool": 1_000_000}  # more take minutes
 REPETITIONS, FAST_REPETITIONS = 3, 2
 

@@ -1,0 +1,123 @@
+"""What threads, processes and coroutines cost in memory and time, and what runs in parallel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..models.demo import Cell, Check, Evidence
+from ._base import Demo, Observed
+from ._measure import in_child, spread
+
+KIB = 1024
+SHARES = (
+    ("coroutine", "all of the process, and the thread", "its frame"),
+    ("thread", "all of the process: objects, files, signals", "its stack and its thread state"),
+    ("process", "what was made to be shared; by fork pages until they are written to", "everything else"),
+)
+
+
+class Costs(Demo):
+    name = "costs"
+    chapter = "07"
+    title = "What a thread, a process and a coroutine cost"
+    claim = (
+        "A coroutine takes about a kilobyte, a thread many times as much, a process megabytes; to start a "
+        "process takes many times as long as a thread, and a thread several times as long as a coroutine. On one "
+        "core two processes are concurrent, not parallel: together they get no more than its time."
+    )
+    title_zh = "线程、进程与协程的开销"
+    claim_zh = (
+        "一个协程只占大约一 KB，一个线程是它的许多倍，一个进程则以 MB 计；启动进程的时间是启动线程的许多倍，"
+        "启动线程又是启动协程的好几倍；在一个核心上，两个进程只是并发而不是并行："
+        "它们合起来得到的时间不超过这个核心的时间。"
+    )
+    experiment = (
+        "In a new interpreter many coroutines, then many threads wait, and what the private memory of the process "
+        "grew by is divided by their number; processes of each start method tell their own. Starts are timed, and "
+        "turns between two of a kind. Then the same work is done by two threads and two processes, pinned to one "
+        "core and on all."
+    )
+    notes = (
+        "Private memory is USS by /proc/self/smaps_rollup. A process made by fork shares pages with its parent "
+        "until either writes to them: its own memory grows as it runs.",
+        "A thread reserves 8 MiB of address space for its stack, of which only pages that were touched take memory.",
+        "Two threads compute in parallel on free-threaded builds only; the table shows CPU seconds in each second.",
+        "forkserver and spawn import what they run; forkserver's first start also starts the server.",
+    )
+
+    def observe(self, fast: bool) -> Observed:
+        claim = "A coroutine takes less than a thread, a thread less than a process"
+        try:
+            found = in_child(f"{__package__}._contenders", "costs", fast)
+        except RuntimeError as error:
+            return Observed((), (Check(claim, None, str(error), str(error)),))
+        contenders = found["contenders"]
+        return Observed(
+            (table(contenders), shares(), parallel(found["cores"])),
+            (*cheaper(claim, contenders), pinned(found["cores"])),
+        )
+
+
+def table(contenders: dict[str, Any]) -> Evidence:
+    rows: list[tuple[Cell, ...]] = []
+    for name, one in contenders.items():
+        start, switch = (spread(one[key]).scaled(1e6) for key in ("start", "switch"))
+        rows.append((name, one["number"], round(one["bytes"] / KIB, 1), start.text(), switch.text()))
+    return Evidence(
+        title="One of each",
+        text="Private memory; time to start one, and for a turn from one to the other: median (lowest to highest).",
+        columns=("", "measured", "KiB each", "start µs", "switch µs"),
+        rows=tuple(rows),
+    )
+
+
+def shares() -> Evidence:
+    return Evidence(
+        title="What each shares",
+        text="And what it has for itself.",
+        columns=("", "shared", "its own"),
+        rows=SHARES,
+    )
+
+
+def parallel(cores: list[dict[str, Any]]) -> Evidence:
+    return Evidence(
+        title="Concurrent or parallel",
+        text="The same work by two; above 1 CPU second a second they ran at the same moment.",
+        columns=("who", "on", "seconds", "CPU seconds", "CPU seconds a second"),
+        rows=tuple(
+            (row["who"], row["where"], f"{row['wall']:.3f}", f"{row['cpu']:.3f}", f"{row['cpu'] / row['wall']:.2f}")
+            for row in cores
+        ),
+    )
+
+
+def cheaper(claim: str, contenders: dict[str, Any]) -> tuple[Check, ...]:
+    task, thread = contenders["coroutine"], contenders["thread"]
+    processes = [one for name, one in contenders.items() if name.startswith("process")]
+    least = min(one["bytes"] for one in processes)
+    task_s, thread_s = task["start"][0], thread["start"][0]
+    quickest = min(min(one["start"]) for one in processes)
+    return (
+        Check(
+            claim,
+            0 < task["bytes"] * 2 < thread["bytes"] and thread["bytes"] * 2 < least,
+            f"{task['bytes'] / KIB:,.1f} KiB, {thread['bytes'] / KIB:,.1f} KiB, and {least / KIB:,.0f} KiB at least",
+        ),
+        Check(
+            "A process takes longer to start than a thread, and a thread longer than a coroutine",
+            task_s < thread_s < quickest,
+            f"{quickest * 1e6:,.0f} µs at least, {thread_s * 1e6:,.0f} µs and {task_s * 1e6:,.1f} µs",
+        ),
+    )
+
+
+def pinned(cores: list[dict[str, Any]]) -> Check:
+    one = [row for row in cores if row["cores"] == 1]
+    most = max(row["cpu"] / row["wall"] for row in one)
+    return Check(
+        "On one core nothing is parallel",
+        most <= 1.1,
+        f"at most {most:.2f} CPU seconds a second on one core; on all "
+        + ", ".join(f"{row['cpu'] / row['wall']:.2f} by {row['who']}" for row in cores if row["cores"] > 1),
+    )
