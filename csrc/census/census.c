@@ -150,7 +150,11 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     if (!census->objects) return MI_E_MEMORY;
     mi_error error = mi_census_shared_open(&round.all, request, census);
     uint64_t begun = mi_os_now_ns();
-    census->large_error = mi_large_open(&large, request->target, request->heap, (size_t)request->layout->arena_size);
+    memset(&large, 0, sizeof large);
+    census->large_error = MI_E_ABSENT;
+    if (!request->small_only)
+        census->large_error =
+            mi_large_open(&large, request->target, request->heap, (size_t)request->layout->arena_size);
     if (!census->large_error) {
         round.all.large = &large;
         census->large = large.totals;

@@ -19,7 +19,11 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     mi_census census;
     unsigned what = MI_WALK_POOLS | (order->frozen ? MI_WALK_FROZEN : 0);
     memset(order->found, 0, sizeof *order->found);
-    mi_error error = mi_runtime_open(&runtime, target, request.layout);
+    mi_error error = MI_OK;
+    if (order->runtime)
+        runtime = (mi_runtime){target, request.layout, order->runtime};
+    else
+        error = mi_runtime_open(&runtime, target, request.layout);
     if (error) return error;
     error = mi_heap_walk_all(&runtime, order->self, order->hidden, what, &walk);
     request.target = target;

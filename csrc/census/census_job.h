@@ -21,6 +21,7 @@ typedef struct mi_census_found {
 } mi_census_found;
 
 typedef struct mi_census_job {
+    uintptr_t runtime;            /* of _PyRuntime; 0: this process' own */
     uintptr_t self;               /* the interpreter whose GIL the caller holds */
     const mi_arena_table *hidden; /* see heap_walk.h */
     int frozen;                   /* in a copy, where nothing moves: one native thread, all interpreters */

@@ -1,4 +1,4 @@
-"""Censuses made by hand, for tests of the views: captures as `_native.census_capture()` gives them, and their models."""
+"""Censuses made by hand, for tests of views: captures as `_native.census_capture()` gives them, and their models."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ class CensusCommand(Command):
         ("meminspect census --top 50 --by module -m package", "summed by the module of the type"),
         ("meminspect census --json -o census.json -c 'import decimal'", "every row in figures"),
         ("meminspect census --consistent app.py", "walked in a frozen copy, so that the program's threads do not wait"),
+        ("meminspect census --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect census a.mi", "a snapshot that was taken before"),
     )
     takes_program = True
@@ -49,6 +50,7 @@ class CensusCommand(Command):
                 ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=1.0, show_default=True,
                 help="The program never waits longer; what is not walked by then is left out, and that is said.",
             ),
+            click.Option(["--pid"], type=click.INT, metavar="PID", help="Of that process, which is not stopped."),
             click.Option(
                 ["--consistent"], is_flag=True,
                 help="Walk in a frozen copy of the process: its threads wait only until the copy is made.",
@@ -57,6 +59,8 @@ class CensusCommand(Command):
 
     def run(self, options: Mapping[str, Any]) -> int:
         program: Program | None = options["program"]
+        if options["pid"] is not None:
+            return show_process(options, options["pid"])
         if program is not None and is_snapshot(program):
             return show_snapshot(options, program)
         if program is not None:
@@ -74,6 +78,19 @@ class CensusCommand(Command):
             raw = _native.census_capture(max_pause=options["max_pause"], guesses=True, consistent=options["consistent"])
             page.output.write(page.render({"census": raw}))
         return 0
+
+
+def show_process(options: Mapping[str, Any], pid: int) -> int:
+    from meminspect.probes import remote
+
+    if options["program"] is not None:
+        raise UsageError("--pid is about a process that runs already: name no program with it")
+    if options["consistent"]:
+        raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
+    page = Page(options, None)
+    with page.output:
+        page.output.write(page.render({"census": remote.census(pid, guesses=True)}))
+    return 0
 
 
 def show_snapshot(options: Mapping[str, Any], program: Program) -> int:
@@ -107,6 +124,8 @@ class Page:
 
     def document(self, census: Census, note: str | None = None) -> str:
         name = self.program.name if self.program is not None else "this interpreter"
+        if census.pid is not None:
+            name = f"process {census.pid}"
         if self.as_json:
             from meminspect.views import census_json
 

@@ -159,7 +159,7 @@ class Page:
 
 
 def census_of(raw: Mapping[str, Any] | None) -> Census | None:
-    """The census of a capture; None without one (another process is not counted, and a capture may have failed)."""
+    """The census of a capture; None without one (a capture may have failed)."""
     if raw is None or "error" in raw:
         return None
     from meminspect.probes.census import build

@@ -230,6 +230,8 @@ class Census(Model):
     consistent -- True: taken in a frozen copy of the process. False: with the GIL held, which C code that allocates
                   without it does not wait for.
     frozen     -- the copy, when consistent: what it cost the process
+    pid        -- of the other process that was read from outside; None: this one. It is not stopped (pause_s is 0): where
+                  it changed meanwhile, `exact` is False
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what
@@ -257,6 +259,7 @@ class Census(Model):
     reason: str | None
     frozen: FrozenCopy | None = None
     malloc: MallocChunks | None = None
+    pid: int | None = None
 
     @property
     def count(self) -> int:

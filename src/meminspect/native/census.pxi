@@ -120,7 +120,7 @@ cdef bint row_is_empty(const mi_census_row *row):
     return not row.large_blocks
 
 
-cdef list guesses_of(const mi_types *types, const mi_census_guess *guesses):
+cdef list guesses_of(list names, const mi_census_guess *guesses):
     """[(kind, (module, qualified name) or None, offset of the word, how many)]; kind: "type", "object", "buffer" or
     "unknown"."""
     cdef int i
@@ -130,28 +130,32 @@ cdef list guesses_of(const mi_types *types, const mi_census_guess *guesses):
         guess = &guesses[i]
         if not guess.count:
             break
-        if guess.type >= 0:
-            name = type_text(<object><PyObject *>types.items[guess.type].address)
-        else:
-            name = None
+        name = names[guess.type] if guess.type >= 0 else None
         kind = "object" if guess.type >= 0 else {-1: "buffer", -2: "unknown", -3: "type"}[guess.type]
         found.append((kind, name, guess.offset, guess.count))
     return found
 
 
-cdef dict census_to_raw(const mi_layout *layout, const mi_types *types, const mi_census_found *found):
+cdef list names_of(const mi_types *types, const mi_census *census):
+    """(module, qualified name) of each type that has objects, None of the others."""
+    cdef size_t i
+    return [type_text(<object><PyObject *>types.items[i].address) if not row_is_empty(&census.objects[i]) else None
+            for i in range(types.count)]
+
+
+cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_found *found):
     cdef const mi_census *census = &found.census
     cdef size_t i
     cdef int owner
-    guesses = {i: guesses_of(types, census.guesses[i]) for i in range(<size_t>layout.size_classes)
+    guesses = {i: guesses_of(names, census.guesses[i]) for i in range(<size_t>layout.size_classes)
                if census.guesses[i][0].count}
     rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
             for owner in range(MI_OWNERS)]
     large = large_to_raw(census)
     return {
         "alignment": layout.alignment, "size_class_count": layout.size_classes,
-        "types": [(*type_text(<object><PyObject *>types.items[i].address), row_bytes(&census.objects[i], layout))
-                  for i in range(types.count) if not row_is_empty(&census.objects[i])],
+        "types": [(*names[i], row_bytes(&census.objects[i], layout)) for i in range(<size_t>len(names))
+                  if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
         "guesses": guesses, **large,
         "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
@@ -299,7 +303,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             error = mi_census_job_run(&guard.target, &job)
             pause = (mi_os_now_ns() - held_from) * 1e-9
             check(error)
-        raw = census_to_raw(layout, &types, result.found)
+        raw = census_to_raw(layout, names_of(&types, &result.found.census), result.found)
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(consistent), frozen
         if frozen is not None and frozen["missing_bytes"]:

@@ -43,7 +43,7 @@ cdef extern from "layout.h":
         int32_t thread_mimalloc, mimalloc_heaps, mimalloc_heap_size, mimalloc_heap_count, mimalloc_slice_size
         int32_t interpreter_obmalloc
         int32_t arena_size, pool_size, pool_header_size, alignment, size_classes
-        int32_t object_type, object_size, type_flags, gc_head_size
+        int32_t object_type, object_size, object_refcount, type_flags, gc_head_size, runtime_main
         int32_t thread_eval_breaker, interpreter_drop_request
     ctypedef enum mi_verdict:
         MI_FALSE

@@ -16,6 +16,7 @@ The raw format, what `_native.census_capture()` returns:
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
     frozen            -- None, or a dict of native/clone.pxi's clone_to_raw: the copy that was walked
     seen, type_addresses -- on request: what each block was taken for, SEEN after SEEN, and the address of each type
+    pid               -- of another process alone
     reasons           -- texts: why the figures are not exact
     seconds, pause_s
 
@@ -69,8 +70,9 @@ def census(
     guesses: bool = False,
     consistent: bool = False,
     deadline: float = 60.0,
+    pid: int | None = None,
 ) -> Census:
-    """What is in every live block of this process: counts and bytes by type, by owner of buffers, and what is unknown.
+    """What is in every live block of a process: counts and bytes by type, by owner of buffers, and what is unknown.
 
     Objects are recognised by their header: a pointer to a type that `object` leads to by its subclasses, at the place
     where that type's objects begin in a block, with the reference count of a living object. What objects own (items,
@@ -87,11 +89,23 @@ def census(
     that they write while it lives (`frozen`); the program sees no child and no signal, and runs no atfork handler. The
     caller waits without the GIL; the walk has one native thread. deadline -- seconds after which the copy is ended.
 
+    pid -- of another process of the same build of Python, which is not stopped: its memory is copied here and counted,
+    so what it changes meanwhile may be in the figures (`exact` is False then, and `reason` says so). Its types are
+    found by their method resolution orders in its heap.
+
     Raises NativeError: code "layout" when this interpreter's structures could not be verified; of a consistent census
     "memory" where control groups or the machine leave no room for the copied pages, "late" at the deadline,
-    "permission" where the system call is refused.
+    "permission" where the system call is refused. RemoteError where another process cannot be read. ValueError for
+    `consistent` with `pid`.
     """
     from .. import _native
+
+    if pid is not None:
+        from . import remote
+
+        if consistent:
+            raise ValueError("a consistent census copies the process that is measured: of another one it cannot")
+        return build(remote.census(pid, guesses=guesses, deadline=deadline))
 
     return build(
         _native.census_capture(
@@ -191,6 +205,7 @@ def build(raw: Mapping[str, Any]) -> Census:
         exact=not raw["reasons"],
         reason="; ".join(raw["reasons"]) or None,
         frozen=frozen_copy(raw["frozen"]),
+        pid=raw.get("pid"),
     )
 
 

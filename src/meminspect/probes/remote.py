@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,58 @@ class RemoteError(MeminspectError):
 def take(pid: int, *, drawn: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The raw captures of another process, and the context for `probes.report.build`.
 
-    drawn -- with a record of each pool and a bitmap of the live blocks
+    drawn -- with a record of each pool, a bitmap of the live blocks, and a census
 
     Raises RemoteError, in this order: no such process; not permitted; not a Python; another build of Python; no
     interpreter runs in it; it ended while it was read.
     """
-    born = _birth(pid)
-    _check_build(pid)
-    _check_memory(pid)
+    born = _checked(pid)
     raw: dict[str, Any] = {"own_blocks": None, "python": _native.python_capture()}
     for section in CAPTURES:
         what = {"pools": True, "blocks": True} if drawn and section == "heap" else {}
         raw[section] = _capture(section, pid, **what)
-    if _birth_or_none(pid) != born:
-        raise RemoteError(f"process {pid} ended while it was read")
+    if drawn:
+        raw["census"] = _guarded(_native.census_outside_capture, pid)
+    _still_there(pid, born)
     executable = _link(pid)
     raw["python"]["executable"] = executable
     return raw, {"pid": pid, "executable": executable, "note": "read from outside while it ran on"}
 
 
-def _capture(section: str, pid: int, **what: bool) -> Any:
+def census(pid: int, *, guesses: bool = False, deadline: float = 60.0) -> dict[str, Any]:
+    """The raw census of another process (probes/census.py has the format).
+
+    Raises RemoteError as take() does, and when its memory cannot be copied here: no room, or not done at the deadline.
+    """
+    born = _checked(pid)
     try:
-        return getattr(_native, f"{section}_capture")(pid=pid, **what)
+        raw = _native.census_outside_capture(pid, guesses=guesses, deadline=deadline)
+    except _native.NativeError as error:
+        raise _worded(error, pid) from None
+    _still_there(pid, born)
+    return raw
+
+
+def _checked(pid: int) -> int:
+    """When the process was born, if it can be read at all."""
+    born = _birth(pid)
+    _check_build(pid)
+    _check_memory(pid)
+    return born
+
+
+def _still_there(pid: int, born: int) -> None:
+    if _birth_or_none(pid) != born:
+        raise RemoteError(f"process {pid} ended while it was read")
+
+
+def _capture(section: str, pid: int, **what: bool) -> Any:
+    return _guarded(getattr(_native, f"{section}_capture"), pid=pid, **what)
+
+
+def _guarded(capture: Callable[..., Any], *words: Any, **what: Any) -> Any:
+    try:
+        return capture(*words, **what)
     except Exception as error:
         return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
 

@@ -46,7 +46,7 @@ def census_of_raw(raw: Any) -> tuple[Census | None, str | None]:
     from ..probes import census
 
     if raw is None:
-        return None, "it was not captured: of another process it cannot be yet"
+        return None, "it was not captured"
     value = marshal.loads(raw) if isinstance(raw, bytes) else raw
     if "error" in value:
         return None, str(value.get("reason") or value["error"])

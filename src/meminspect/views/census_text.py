@@ -156,12 +156,14 @@ def malloc(page: Page, census: Census) -> None:
 
 
 def measured(census: Census) -> str:
+    if census.pid is not None:
+        return f"Read from outside in {seconds(census.seconds)}, while process {census.pid} ran on."
     if census.frozen is not None:
         return measured_in_copy(census, census.frozen)
+    tables = size(census.bitmap_bytes + census.table_bytes)
     return (
         f"Measured with the program's other threads waiting, in {seconds(census.pause_s)} on "
-        f"{count(census.threads, 'thread')}, {seconds(census.seconds)} in all, with {size(census.bitmap_bytes + census.table_bytes)} of tables given "
-        "back since."
+        f"{count(census.threads, 'thread')}, {seconds(census.seconds)} in all, with {tables} of tables given back since."
     )
 
 
