@@ -161,9 +161,10 @@ def measured(census: Census) -> str:
     if census.frozen is not None:
         return measured_in_copy(census, census.frozen)
     tables = size(census.bitmap_bytes + census.table_bytes)
+    walkers = count(census.threads, "thread")
     return (
-        f"Measured with the program's other threads waiting, in {seconds(census.pause_s)} on "
-        f"{count(census.threads, 'thread')}, {seconds(census.seconds)} in all, with {tables} of tables given back since."
+        f"Measured with the program's other threads waiting, in {seconds(census.pause_s)} on {walkers}, "
+        f"{seconds(census.seconds)} in all, with {tables} of tables given back since."
     )
 
 
