@@ -125,6 +125,7 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         census->live.large_bytes = census->large.live_bytes;
         mi_census_rest(census);
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
+        if (request->guesses && round->all.large && !error) error = mi_census_guess_large(round->workers[0], census);
         if (request->list && !error) error = mi_census_list(round->workers[0], census);
     }
     round->all.excluded = NULL;

@@ -31,6 +31,25 @@ typedef struct mi_census_guess {
     uint32_t count;
 } mi_census_guess;
 
+/* What points to unknown chunks of malloc, the better witness the higher the number: a guess. */
+enum {
+    MI_POINTS_NONE,    /* no word that was looked at; in the last row also what has no row of its own */
+    MI_POINTS_UNKNOWN, /* another unknown block or chunk */
+    MI_POINTS_BUFFER,
+    MI_POINTS_DATA, /* static data of the loaded file `object` */
+    MI_POINTS_TYPE, /* a type's own structure */
+    MI_POINTS_OBJECT,
+    MI_CENSUS_LARGE_GUESSES = 48
+};
+typedef struct mi_census_large_guess {
+    int32_t kind, type;
+    uint32_t offset; /* of the first word that was found, from the object, the file's first mapping or the block */
+    uint32_t chunks;
+    uint64_t through; /* 1: by way of other unknown chunks */
+    uint64_t bytes;
+    char object[48];
+} mi_census_large_guess;
+
 /* What a live block was taken for. Handed out as bytes: part of the raw format. */
 enum { MI_SEEN_CLAIMED = -1, MI_SEEN_UNKNOWN = -2 };
 typedef struct mi_census_seen {
@@ -61,6 +80,7 @@ typedef struct mi_census {
     size_t seen_count, seen_bytes;
     mi_error large_error; /* MI_OK: malloc's heaps were walked; MI_E_ABSENT: another malloc than glibc's is in force */
     mi_large_totals large;
+    mi_census_large_guess large_guesses[MI_CENSUS_LARGE_GUESSES];
 } mi_census;
 
 /* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use

@@ -32,10 +32,18 @@ static int type_of(mi_claims *mine, mi_window *window, const mi_large_chunk *chu
     if (!copy(mine, window, chunk->user, head, size)) return -1;
     uint32_t padding = mine->all->padding, room = cut(chunk->room);
     int type = mi_census_classify(mine, head, room, before);
-    if (type >= 0 || room < padding * 3 || !padding) return type;
-    type = mi_census_classify(mine, head + padding, room - padding * 3 / 2, before); /* hooks within hooks */
-    *before += padding;
-    return type;
+    if (type < 0 && padding && room >= padding * 3) { /* hooks within hooks */
+        type = mi_census_classify(mine, head + padding, room - padding * 3 / 2, before);
+        *before += padding;
+    }
+    if (type >= 0 || mi_types_find(mine->all->types, chunk->user + padding) < 0) return type;
+    *before = padding; /* a type that C code made without the header that the collector wants (numpy's dtypes) */
+    return mi_object_type(mine->all->layout, mine->all->types, head + padding);
+}
+
+int mi_census_chunk_type(mi_claims *mine, mi_window *window, const mi_large_chunk *chunk, uint32_t *before) {
+    unsigned char head[HEAD];
+    return type_of(mine, window, chunk, head, before);
 }
 
 /* Copies as much of the object as its type's fields take; how many bytes. */

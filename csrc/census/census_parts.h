@@ -161,6 +161,8 @@ int mi_census_claim_large(mi_claims *mine, uintptr_t address, mi_owner owner, si
 int mi_census_claim_large_word(mi_claims *mine, uintptr_t word, mi_owner owner);
 /* The chunk that a pointer of an owner names: behind the padding of a debug allocator, or without. */
 int mi_census_chunk_of(const mi_claims *mine, uintptr_t address, mi_large_chunk *chunk);
+/* The index of the type of the object in the chunk, which is read through the window, or -1. */
+int mi_census_chunk_type(mi_claims *mine, mi_window *window, const mi_large_chunk *chunk, uint32_t *before);
 /* Types the chunks that are left, in runs shared among the threads, and claims what they own. */
 void mi_census_walk_large(mi_claims *mine);
 
@@ -175,5 +177,7 @@ mi_error mi_census_list(mi_claims *mine, mi_census *census);
 
 /* census_guess.c: what points to the unknown blocks, by size class. */
 mi_error mi_census_guess_take(mi_claims *mine, mi_census *census);
+/* census_guess_large.c: what points to the unknown chunks. */
+mi_error mi_census_guess_large(mi_claims *mine, mi_census *census);
 
 #endif

@@ -178,3 +178,24 @@ def test_a_pause_that_is_too_short_says_what_it_left_out():
     taken = census(max_pause=0.0)
     assert not taken.exact
     assert "malloc's heaps" in (taken.reason or "")
+
+
+def test_who_points_to_unknown_chunks_is_guessed():
+    """Memory of C that an object names, and what that memory names in turn."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    named = [ctypes.c_void_p(libc.malloc(777)) for _ in range(50)]
+    for item in named:
+        ctypes.c_void_p.from_address(item.value or 0).value = libc.malloc(1555)
+    taken = census(guesses=True)
+    for item in named:
+        libc.free(ctypes.c_void_p.from_address(item.value or 0).value)
+        libc.free(item)
+    assert taken.large is not None
+    groups = [row for row in taken.unknown if row.size_class is None]
+    assert sum(row.count for row in groups) == taken.large.unknown
+    assert sum(row.bytes for row in groups) == taken.large.unknown_bytes
+    by_object = [row for row in groups if "c_void_p at offset" in (row.guess or "")]
+    assert sum(row.count for row in by_object if "by way of" not in row.guess) == 50
+    assert sum(row.bytes for row in by_object if "by way of" in row.guess) == 50 * 1568

@@ -45,6 +45,7 @@ def raw_census(
         "allocator": "pymalloc", "alignment": 16, "size_class_count": CLASSES, "types": types, "buffers": buffers,
         "free_lists": free_lists, "unknown": unknown, "live": added(parts),
         "guesses": {1: [("object", (b"re", b"Scanner"), 40, 5), ("buffer", None, 0, 2)]},
+        "large_guesses": [],
         "large": False, "large_reason": "malloc's heaps were not walked", "malloc": None, "padding_bytes": 0,
         "looked_like_objects": 4, "bitmap_bytes": 8192, "table_bytes": 100_000, "threads": 1, "consistent": False,
         "frozen": None,

@@ -76,8 +76,9 @@ class FreeListRow(Model):
 class UnknownGroup(Model):
     """Live blocks of one size that nothing named.
 
-    size_class -- bytes of one block; None: blocks from malloc, of any size
-    guess      -- a GUESS: what points to them most often, as "pointed to by re.Scanner"; None where no word does
+    size_class -- bytes of one block; None: chunks of malloc, of any size, a group for each guess
+    guess      -- a GUESS: what points to them most often, as "pointed to by re.Scanner"; of malloc's chunks also a
+                  library, as "pointed to by static data of libcrypto.so.3"; None where no word does or was looked for
     """
 
     size_class: int | None

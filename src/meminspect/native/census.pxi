@@ -30,6 +30,12 @@ cdef extern from "census.h":
     ctypedef struct mi_census_row:
         uint64_t[64] blocks
         uint64_t large_blocks, large_bytes, requested_bytes, unasked
+    enum: MI_CENSUS_LARGE_GUESSES
+    ctypedef struct mi_census_large_guess:
+        int32_t kind, type
+        uint32_t offset, chunks
+        uint64_t through, bytes
+        char[48] object
     ctypedef struct mi_census_guess:
         int32_t type, owner
         uint32_t offset, count
@@ -52,6 +58,7 @@ cdef extern from "census.h":
         size_t seen_count, seen_bytes
         mi_error large_error
         mi_large_totals large
+        mi_census_large_guess[48] large_guesses
     ctypedef struct mi_census_request:
         const mi_target *target
         const mi_layout *layout
@@ -157,7 +164,7 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
         "types": [(*names[i], row_bytes(&census.objects[i], layout)) for i in range(<size_t>len(names))
                   if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
-        "guesses": guesses, **large,
+        "guesses": guesses, "large_guesses": large_guesses_of(types, census), **large,
         "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
@@ -166,6 +173,25 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
         "threads": census.threads, "consistent": False, "frozen": None,
         "reasons": heap_reasons(found) + large["reasons"],
     }
+
+
+cdef list large_guesses_of(const mi_types *types, const mi_census *census):
+    """[(kind, (module, qualified name) of a type or (None, file) or None, offset, chunks, bytes, by way of
+    other chunks)]; kinds as in guesses_of, and "data" and "nothing"."""
+    cdef int i
+    cdef const mi_census_large_guess *guess
+    kinds = ("nothing", "unknown", "buffer", "data", "type", "object")
+    found = []
+    for i in range(MI_CENSUS_LARGE_GUESSES):
+        guess = &census.large_guesses[i]
+        if not guess.chunks:
+            continue
+        name = (None, guess.object) if guess.object[0] else None
+        if guess.type >= 0:
+            name = type_text(<object><PyObject *>types.items[guess.type].address)
+        found.append((kinds[guess.kind], name, guess.offset, guess.chunks, guess.bytes,
+                      bool(guess.through)))
+    return found
 
 
 cdef dict large_to_raw(const mi_census *census):

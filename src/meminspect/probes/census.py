@@ -11,6 +11,9 @@ The raw format, what `_native.census_capture()` returns:
     guesses           -- {index of the size class, or None of the large path: [(kind, (module, qualified name) or None,
                          offset of the word in bytes, how often), ...]}: what points to unknown blocks. kind: "object",
                          "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
+    large_guesses     -- the same of malloc's chunks, each in one row: [(kind, names, offset, chunks, bytes, whether
+                         other unknown chunks lie between), ...]. kind also "data" (static data of a loaded file: its
+                         name is in the qualified name's place) and "nothing"
     large             -- whether malloc's heaps were walked; large_reason: why not
     malloc            -- csrc/census/census_large.h: mi_large_totals as a dict; None where they were not walked
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
@@ -144,10 +147,7 @@ def build(raw: Mapping[str, Any]) -> Census:
         for index, (size, count) in enumerate(zip(sizes, unknown.small, strict=True))
         if count
     ]
-    if unknown.large_count:
-        groups.append(
-            UnknownGroup(None, unknown.large_count, unknown.large_bytes, guess_text(raw["guesses"].get(None)))
-        )
+    groups += large_groups(unknown, raw["large_guesses"])
     object_rows = [item for _, _, item in type_rows]
     owned_rows = [item for _, item in buffer_rows]
     kept_rows = [item for _, item in free_rows]
@@ -240,11 +240,38 @@ def guess_text(guesses: list[tuple[str, tuple[bytes | None, bytes | None] | None
         return None
     order = {"object": 3, "type": 2, "buffer": 1, "unknown": 0}
     kind, name, offset, times = max(guesses, key=lambda guess: (guess[3], order[guess[0]]))
-    who = {"object": "objects", "type": "types", "buffer": "buffers", "unknown": "other unknown blocks"}[kind]
-    if name is not None:
-        module, qualified = text(name[0]), text(name[1]) or "?"
-        who = qualified if module in (None, "builtins") else f"{module}.{qualified}"
-    return f"pointed to by {who} at offset {offset}, {times} times"
+    return f"pointed to by {who(kind, name)} at offset {offset}, {times} times"
+
+
+def who(kind: str, name: tuple[bytes | None, bytes | None] | None) -> str:
+    if name is None:
+        return {"object": "objects", "type": "types", "buffer": "buffers", "unknown": "other unknown blocks"}[kind]
+    module, qualified = text(name[0]), text(name[1]) or "?"
+    return qualified if module in (None, "builtins") else f"{module}.{qualified}"
+
+
+LargeGuess = tuple[str, tuple[bytes | None, bytes | None] | None, int, int, int, bool]
+
+
+def large_groups(unknown: Row, guesses: list[LargeGuess]) -> list[UnknownGroup]:
+    """Unknown chunks by what points to them; those for which nothing was looked for in a group of their own."""
+    groups = []
+    count, size = unknown.large_count, unknown.large_bytes
+    for kind, name, offset, chunks, number, through in guesses:
+        count, size = count - chunks, size - number
+        said = None
+        if kind == "data" and name is not None:
+            said = f"pointed to by static data of {text(name[1])}"
+        elif kind == "object":
+            said = f"pointed to by {who(kind, name)} at offset {offset}"
+        elif kind != "nothing":
+            said = f"pointed to by {who(kind, name)}"
+        if said and through:
+            said += ", by way of other chunks"
+        groups.append(UnknownGroup(None, chunks, number, said))
+    if count:
+        groups.append(UnknownGroup(None, count, size))
+    return groups
 
 
 def text(name: bytes | None) -> str | None:
