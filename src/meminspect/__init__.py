@@ -82,6 +82,14 @@ def _hang_in_views() -> None:
         base.Model.html_view = staticmethod(_html)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext meminspect`: the magic `%%gil`."""
+    from meminspect.integrations import notebook
+
+    notebook.load(shell)
+    _hang_in_views()
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 

@@ -32,7 +32,7 @@ def between(
         )
     offs = _sum(after, "hand_offs") - (_sum(before, "hand_offs") if before else 0)
     forced = _sum(after, "forced_hand_offs") - (_sum(before, "forced_hand_offs") if before else 0)
-    main = after["gils"][0] if after["gils"] else {"holder": 0, "held_since_ns": None}
+    main: Mapping[str, Any] = after["gils"][0] if after["gils"] else {"holder": 0, "held_since_ns": None}
     is_held = bool(main["holder"] and main["held_since_ns"])
     return GilTop(
         at_s=after_ns / 1e9,
@@ -52,7 +52,7 @@ def _held(figures: Mapping[str, Any], row: int, now: int) -> int:
     going_on = sum(
         max(0, now - gil["held_since_ns"]) for gil in figures["gils"] if gil["holder"] == row and gil["held_since_ns"]
     )
-    return int(figures["threads"][row]["held_ns"]) + going_on
+    return int(figures["threads"][row]["held_ns"] + going_on)
 
 
 def _share(part: int, whole: int) -> float:

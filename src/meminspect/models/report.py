@@ -152,10 +152,30 @@ class Finding(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class GilTraceSummary(Model):
+    """What a trace of the GIL said that this process took and still keeps: in seconds, and as sentences.
+
+    hand_offs, forced -- from one OS thread to another, and those of them that a drop request forced
+    waited_s -- by all threads
+    """
+
+    duration_s: float
+    hand_offs: int
+    forced: int
+    waited_s: float
+    exact: bool
+    sentences: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<GilTraceSummary of {self.duration_s:.3f} s: {self.hand_offs:,} hand-offs>"
+
+
+@dataclass(frozen=True, repr=False)
 class Report(Model):
     """`report()`. Sections that could not be taken are None, with the reason under the same name in `missing`.
 
-    The first finding is the answer: where RSS is and why. `fragmentation` is derived from `pymalloc`.
+    The first finding is the answer: where RSS is and why. `fragmentation` is derived from `pymalloc`. `gil_trace` is
+    there when this process took a trace of the GIL and keeps it.
     """
 
     meminspect: str
@@ -169,6 +189,7 @@ class Report(Model):
     findings: tuple[Finding, ...]
     missing: dict[str, str] = field(default_factory=dict)
     fragmentation: Fragmentation | None = None
+    gil_trace: GilTraceSummary | None = None
 
     def __repr__(self) -> str:
         return f"<Report of {self.process.pid}: {len(self.findings)} findings>"

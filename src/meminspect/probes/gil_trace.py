@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Literal, overload
@@ -68,7 +69,14 @@ class Trace:
         if self.collections and _native.gil_trace_collected in gc.callbacks:
             gc.callbacks.remove(_native.gil_trace_collected)
         self.raw = _native.gil_trace_stop()
+        self._result = None
+        _latest.append(weakref.ref(self))
+        del _latest[:-1]
         return self
+
+    def _repr_html_(self) -> str | None:
+        """As the result shows itself in a notebook."""
+        return None if self.raw is None else self.result._repr_html_()
 
     def __enter__(self) -> Trace:
         return self.start()
@@ -79,6 +87,15 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"<Trace {'running' if self.raw is None else self.result!r}>"
+
+
+_latest: list[weakref.ref[Trace]] = []  # the one that was stopped last; a trace is kept by who took it
+
+
+def latest() -> GilTrace | None:
+    """The result of the trace that was stopped last in this process, while the program keeps it."""
+    kept = _latest[-1]() if _latest else None
+    return kept.result if kept is not None else None
 
 
 @overload

@@ -22,7 +22,7 @@ from ..models.gc import GcState
 from ..models.gil import GilCounters
 from ..models.heap import HeapMap
 from ..models.memory import MemoryBreakdown
-from ..models.report import ProcessInfo, PythonInfo, Report
+from ..models.report import GilTraceSummary, ProcessInfo, PythonInfo, Report
 from . import process
 
 Raw = Mapping[str, Any]
@@ -44,7 +44,23 @@ def report(*, max_pause: float | None = 1.0) -> Report:
     """
     from .raw import take
 
-    return build(take(max_pause), {"pid": os.getpid()})
+    return replace(build(take(max_pause), {"pid": os.getpid()}), gil_trace=traced())
+
+
+def traced() -> GilTraceSummary | None:
+    """Of the last trace of the GIL that this process took and keeps; nothing is imported for it."""
+    module = sys.modules.get(f"{__package__}.gil_trace")
+    trace = module.latest() if module is not None else None
+    if trace is None:
+        return None
+    return GilTraceSummary(
+        duration_s=trace.duration_s,
+        hand_offs=trace.hand_offs.total,
+        forced=trace.hand_offs.forced,
+        waited_s=sum(thread.waited_s for thread in trace.threads),
+        exact=trace.exact,
+        sentences=tuple(finding.text for finding in trace.findings),
+    )
 
 
 def build(raw: Raw, context: Raw | None = None) -> Report:

@@ -11,7 +11,7 @@ from ..models.memory import MemoryNode
 from ..models.report import Finding, Report
 from .report_head import cgroup_facts, heap_verdict, kernel_sums, process_facts, stated_above, tree_verdict
 from .report_heap import fragmentation_sentences, ledger_parts, summary, words
-from .report_runtime import figure, gc_extra, gil_sentence, large_facts
+from .report_runtime import figure, gc_extra, gil_sentence, large_facts, trace_sentences
 from .sanitize import clean
 
 if TYPE_CHECKING:
@@ -265,7 +265,8 @@ def gc(report: Report) -> dict[str, Any] | None:
 def gil(report: Report) -> list[tuple[str, str | None]] | None:
     if not report.gil:
         return None
-    return [(gil_sentence(item, alone=len(report.gil) == 1), item.reason) for item in report.gil]
+    counters = [(gil_sentence(item, alone=len(report.gil) == 1), item.reason) for item in report.gil]
+    return [*counters, *((sentence, None) for sentence in trace_sentences(report))]
 
 
 def process(report: Report) -> list[tuple[str, str]]:

@@ -14,11 +14,13 @@ from ..analysis.words import count, mib, percent, size
 from ..models.base import Model
 from ..models.census import Census
 from ..models.demo import DemoResult
+from ..models.gil_experiment import Experiment
+from ..models.gil_trace import GilTrace
 from ..models.heap import Arena, Block, HeapMap, Pool
 from ..models.memory import MemoryBreakdown, MemoryNode
 from ..models.objects import ObjectHeader
 from ..models.report import Report
-from . import demo, html_heap, report_text
+from . import demo, gil_trace_notebook, html_heap, report_text
 from .palette import OCCUPANCY, step
 from .report_heap import ledger_parts, summary, words
 from .report_tree import table_rows
@@ -187,4 +189,6 @@ VIEWS: tuple[tuple[type[Model], Callable[[Any], str]], ...] = (
     (Arena, arena),
     (Census, census),
     (DemoResult, demo.render_html),
+    (GilTrace, gil_trace_notebook.trace),
+    (Experiment, gil_trace_notebook.experiment),
 )

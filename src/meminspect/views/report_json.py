@@ -40,6 +40,7 @@ def document(report: Report) -> dict[str, Any]:
         "large": plain(report.large),
         "gc": plain(report.gc),
         "gil": gil(report),
+        **({"gil_trace": plain(report.gil_trace)} if report.gil_trace is not None else {}),
         "findings": plain(report.findings),
     }
     for section, reason in report.missing.items():

@@ -139,6 +139,21 @@ def gil_section(page: Page, report: Report) -> None:
         page.indented((gil_sentence(item, alone=len(report.gil) == 1), ""))
         if item.reason:
             page.indented((item.reason, DIM))
+    for sentence in trace_sentences(report):
+        page.indented((sentence, ""))
+
+
+def trace_sentences(report: Report) -> list[str]:
+    """Of the trace of the GIL that the process took, when it took one."""
+    trace = report.gil_trace
+    if trace is None:
+        return []
+    first = (
+        f"Traced for {seconds(trace.duration_s)}{'' if trace.exact else ' (not exact)'}: "
+        f"{count(trace.hand_offs, 'hand-off')} from one thread to another, {trace.forced:,} of them forced; threads "
+        f"waited {seconds(trace.waited_s)} in all."
+    )
+    return [first, *trace.sentences]
 
 
 def gil_sentence(item: GilCounters, *, alone: bool) -> str:
