@@ -37,6 +37,7 @@ _PUBLIC = {
     "census": "meminspect.probes.census",
     "demo": "meminspect.demos",
     "doctor": "meminspect.probes.doctor",
+    "explain": "meminspect.probes.explain",
     "block": "meminspect.probes.allocation",
     "debug_malloc_stats": "meminspect.probes.malloc_stats",
     "gc_state": "meminspect.probes.gc",
@@ -74,12 +75,20 @@ def _html(model: Any) -> Any:
     return notebook.html(model)
 
 
+def _text(model: Any) -> Any:
+    """How a model shows itself to print()."""
+    from meminspect.views import printed
+
+    return printed.text(model)
+
+
 def _hang_in_views() -> None:
     import sys
 
     base = sys.modules.get("meminspect.models.base")
     if base is not None:
         base.Model.html_view = staticmethod(_html)
+        base.Model.text_view = staticmethod(_text)
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -31,6 +31,12 @@ class Model:
     """
 
     html_view: ClassVar[Callable[[Any], str | None] | None] = None
+    text_view: ClassVar[Callable[[Any], str | None] | None] = None
+
+    def __str__(self) -> str:
+        """What print() shows: the page of text of a model that has one, else the repr."""
+        view = type(self).text_view
+        return (view(self) if view is not None else None) or repr(self)
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows; None where it is to show the repr.

@@ -70,7 +70,10 @@ def retained(obj: object, *, max_pause: float | None = 1.0) -> Retained:
     """
     address = id(obj)
     del obj
-    raw = capture([address], retained=True, max_pause=max_pause)
+    return build_retained(capture([address], retained=True, max_pause=max_pause))
+
+
+def build_retained(raw: Mapping[str, Any]) -> Retained:
     if raw["loss"] is None:
         return Retained(None, None, None, None, NOT_KNOWN, raw["pause_s"])
     loss = raw["loss"]

@@ -14,13 +14,14 @@ from ..analysis.words import count, mib, percent, size
 from ..models.base import Model
 from ..models.census import Census
 from ..models.demo import DemoResult
+from ..models.explain import Explanation
 from ..models.gil_experiment import Experiment
 from ..models.gil_trace import GilTrace
 from ..models.heap import Arena, Block, HeapMap, Pool
 from ..models.memory import MemoryBreakdown, MemoryNode
 from ..models.objects import ObjectHeader
 from ..models.report import Report
-from . import demo, gil_trace_notebook, html_heap, report_text
+from . import demo, explained, gil_trace_notebook, html_heap, report_text
 from .palette import OCCUPANCY, step
 from .report_heap import ledger_parts, summary, words
 from .report_tree import table_rows
@@ -179,6 +180,32 @@ def report(model: Report) -> str:
     return f"<pre>{escapes.escape(report_text.render(model))}</pre>"
 
 
+def explanation(model: Explanation) -> str:
+    """The sentence, the pool as a picture, then the facts and the holders, and the header in a fold."""
+    parts = [f"<p><b>{text(explained.title(model))}</b> {text(model.freed)}</p>"]
+    pool = model.pool_blocks
+    if pool is not None:
+        side, columns = 10, 64
+        marks = []
+        for at, live in enumerate(pool.live):
+            colour = OCCUPANCY[-1].light if live else OCCUPANCY[0].light
+            edge = ' stroke="#e8590c" stroke-width="3"' if at == pool.index else ""
+            x, y = at % columns * side + 2, at // columns * side + 2
+            marks.append(f'<rect x="{x}" y="{y}" width="{side - 2}" height="{side - 2}" fill="{colour}"{edge}/>')
+        height = -(-len(pool.live) // columns) * side + 4
+        parts.append(
+            f'<svg width="{columns * side + 4}" height="{height}" role="img" aria-label="blocks of the pool">'
+            + "".join(marks)
+            + f'</svg><p style="{MUTED}">{text(explained.neighbours(model))}</p>'
+        )
+    parts.append(table(("", ""), explained.facts(model)))
+    holders = explained.holders(model)
+    if holders:
+        parts.append(table(("held by", "how"), holders))
+    parts.append(f"<details><summary>header</summary>{header(model.header)}</details>")
+    return "".join(parts)
+
+
 VIEWS: tuple[tuple[type[Model], Callable[[Any], str]], ...] = (
     (Report, report),
     (MemoryBreakdown, memory),
@@ -191,4 +218,5 @@ VIEWS: tuple[tuple[type[Model], Callable[[Any], str]], ...] = (
     (DemoResult, demo.render_html),
     (GilTrace, gil_trace_notebook.trace),
     (Experiment, gil_trace_notebook.experiment),
+    (Explanation, explanation),
 )
