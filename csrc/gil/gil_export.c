@@ -110,6 +110,12 @@ void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_t
     memcpy(totals->given, row->given, MI_GIL_NAME - 1);
 }
 
+void mi_gil_export_holder(const mi_gil_region *region, uint32_t gil, uint32_t *thread, uint64_t *since_ns) {
+    const mi_gil_counts *counts = &mi_gil_rows(region)[gil].counts;
+    *since_ns = since_begin(region, count_of(&counts->held_since));
+    *thread = atomic_load(&counts->holder);
+}
+
 void mi_gil_export_code(const mi_gil_region *region, uint32_t code, mi_gil_code_text *text) {
     mi_gil_code row = mi_gil_codes(region)[code];
     uint64_t size = (uint64_t)row.name_size + row.file_size + row.lines_size;

@@ -40,6 +40,8 @@ void mi_gil_take(mi_gil_region *region, uint64_t taken);
 void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head);
 void mi_gil_export_gil(const mi_gil_region *region, uint32_t gil, mi_gil_totals *totals);
 void mi_gil_export_thread(const mi_gil_region *region, uint32_t thread, mi_gil_thread_totals *totals);
+/* Who holds a GIL now, 0: nobody, or not known; and since when, in nanoseconds since the beginning. */
+void mi_gil_export_holder(const mi_gil_region *region, uint32_t gil, uint32_t *thread, uint64_t *since_ns);
 /* A code object's texts, which point into the region; all empty where the row is not sound. */
 typedef struct mi_gil_code_text {
     const char *name, *file, *lines;

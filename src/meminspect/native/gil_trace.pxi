@@ -70,6 +70,7 @@ cdef extern from "gil_export.h":
         int32_t first_line
     void mi_gil_export_code(const mi_gil_region *region, uint32_t code, mi_gil_code_text *text) nogil
     void mi_gil_export_long_hold(const mi_gil_region *region, uint32_t index, mi_gil_long_hold *hold) nogil
+    void mi_gil_export_holder(const mi_gil_region *region, uint32_t gil, uint32_t *thread, uint64_t *since_ns) nogil
     void mi_gil_recover(mi_gil_region *region) nogil
     void mi_gil_take(mi_gil_region *region, uint64_t taken) nogil
     void mi_gil_export_head(const mi_gil_region *region, mi_gil_head *head) nogil
