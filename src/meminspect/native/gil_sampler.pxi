@@ -5,7 +5,7 @@ cdef extern from "gil_sampler.h":
     enum: MI_SAMPLED_RUNS
     ctypedef struct mi_sampled_thread:
         uint64_t state, native_id, held
-        char *name
+        const char *name
         uint64_t[4] states
     ctypedef struct mi_gil_sampling:
         uint64_t begin_ns, end_ns, cpu_ns, looks, failed, locked, unknown, switches, waiting
