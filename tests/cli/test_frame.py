@@ -104,6 +104,18 @@ def test_where_our_options_end(args: list[str], ours: list[str], program: tuple[
     assert (what and (what.form, what.what, what.args)) == program
 
 
+def test_arguments_of_ours_stand_before_a_program() -> None:
+    params = [*PARAMS, click.Argument(["target"])]
+    for args, ours, program in (
+        (["list", "-o", "f", "x.py", "-o"], ["list", "-o", "f"], (None, "x.py", ("-o",))),
+        (["--json", "list", "-m", "mod", "y"], ["--json", "list"], ("-m", "mod", ("y",))),
+        (["list"], ["list"], None),
+    ):
+        found, what = split_program(args, params)
+        assert found == ours
+        assert (what and (what.form, what.what, what.args)) == program
+
+
 @pytest.mark.parametrize(
     ("argv", "flags"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -31,6 +32,19 @@ def words(element: ElementTree.Element) -> str:
 @pytest.fixture(autouse=True)
 def hung_in() -> None:
     assert meminspect.header is not None  # the first public name hangs the views in
+
+
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="free-threaded builds: references are not read yet"
+)
+def test_what_holds_memory_shows_itself() -> None:
+    kept = [type(EVIL, (), {})() for _ in range(3)]
+    shown = words(parsed(meminspect.why(EVIL, max_pause=None)))
+    assert "3 objects of" in shown
+    assert "\x1b" not in shown
+    assert "would be empty" in words(parsed(meminspect.pinning(max_pause=None)))
+    assert "object" in words(parsed(meminspect.top_retained(3, max_pause=None)))
+    assert kept
 
 
 def test_map_memory_header_block_and_report_show_themselves() -> None:

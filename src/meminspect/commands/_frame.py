@@ -25,8 +25,8 @@ class Command:
     help     -- one line, without a full stop
     about    -- what `--help` says below that line: paragraphs separated by empty lines
     examples -- pairs of a command line and what it does; shown by `--help`
-    takes_program -- the command line may end in `[-m MODULE | -c CODE | SCRIPT] [ARGS...]`; our options end there, and
-                `options["program"]` is a Program or None
+    takes_program -- the command line may end in `[-m MODULE | -c CODE | SCRIPT] [ARGS...]`; our options and
+                arguments end there, and `options["program"]` is a Program or None
     """
 
     help: ClassVar[str]
@@ -119,19 +119,24 @@ class ProgramCommand(click.Command):
 def split_program(args: list[str], params: list[click.Parameter]) -> tuple[list[str], Program | None]:
     """Our options, and the program behind them: at `-m` or `-c` with its value, or at the first that is no option.
 
-    `-` is a program too (read from stdin), and what follows `--` is one whatever it looks like. An option that is not
-    ours stays with ours, where click complains about it.
+    Arguments of ours stand before it. `-` is a program too (read from stdin), and what follows `--` is one whatever it
+    looks like. An option that is not ours stays with ours, where click complains about it.
     """
     valued = {
         name: param.nargs for param in params
         if isinstance(param, click.Option) and not param.is_flag and not param.count for name in param.opts
     }  # fmt: skip
+    own_arguments = sum(isinstance(param, click.Argument) for param in params)
     position = 0
     while position < len(args):
         arg = args[position]
         if arg == "--":
             return args[:position], program_of(args[position + 1 :])
         if arg == "-" or not arg.startswith("-"):
+            if own_arguments:
+                own_arguments -= 1
+                position += 1
+                continue
             return args[:position], program_of(args[position:])
         if arg.startswith("--"):
             position += 1 + valued.get(arg, 0)

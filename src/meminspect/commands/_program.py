@@ -8,7 +8,7 @@ from typing import NoReturn
 from meminspect.commands._frame import complain
 from meminspect.errors import MeminspectError
 from meminspect.launch.hook import Order
-from meminspect.launch.measured import Outcome, run
+from meminspect.launch.measured import OnTaking, Outcome, run
 from meminspect.launch.output import Output
 from meminspect.launch.program import Program
 from meminspect.launch.records import Record
@@ -18,7 +18,14 @@ Render = Callable[[Record, Outcome], str]
 
 
 def run_program(
-    program: Program, order: Order, output: Output, render: Render, *, flags: tuple[str, ...] = ()
+    program: Program,
+    order: Order,
+    output: Output,
+    render: Render,
+    *,
+    flags: tuple[str, ...] = (),
+    word: str | None = None,
+    on_taking: OnTaking | None = None,
 ) -> NoReturn:
     """Runs a program whose output is open already, and writes what `render` makes of its records.
 
@@ -37,7 +44,7 @@ def run_program(
             trouble.append(f"the result could not be shown: {type(error).__name__}: {error}")
 
     try:
-        outcome = run(program, order, on_way=write, flags=flags)
+        outcome = run(program, order, on_way=write, flags=flags, word=word, on_taking=on_taking)
     except BaseException:
         output.discard()
         raise

@@ -15,6 +15,7 @@ from meminspect.launch.records import EVERY, FAILED, FINAL, HOOKED, START, TAKIN
 
 LOOKS_PER_INTERVAL = 5
 LONGEST_LOOK_S = 0.5
+SHOWN_EVERY_S = 0.2
 LATE_S = 1.0  # a result that is older than this at the program's end says so
 
 
@@ -38,6 +39,7 @@ class Outcome:
 
 
 OnWay = Callable[[Record, Outcome], None]
+OnTaking = Callable[[bool], None]
 
 
 class Collector:
@@ -79,10 +81,12 @@ def run(
     word: str | None = None,
     look: Callable[[], None] | None = None,
     look_every_s: float | None = None,
+    on_taking: OnTaking | None = None,
 ) -> Outcome:
     """Runs the program as `python` would; `on_way` gets each record of --every when it has come,
     with the outcome as it is known so far; `word` is left for the capture as the first record; `look`, which never
-    raises, is called every `look_every_s` while it runs.
+    raises, is called every `look_every_s` while it runs; `on_taking` is called some times a second with whether the
+    last measurement is under way.
 
     Raises UsageError for a script that is not there, MeminspectError when there is no way into the interpreter; both
     before anything is started.
@@ -97,14 +101,21 @@ def run(
         every = min(order.interval_s / LOOKS_PER_INTERVAL, LONGEST_LOOK_S)
         look_every_s = min(every, look_every_s or every)
 
+    if on_taking is not None:
+        look_every_s = min(look_every_s or SHOWN_EVERY_S, SHOWN_EVERY_S)
+
     def each() -> None:
         collector.look()
+        if on_taking is not None:
+            on_taking(collector.taking and not collector.outcome.final)
         if look is not None:
             look()
 
     env = hook.environment(way, order, results.fd, os.environ)
     status = watch.run(sys.executable, command_line(program, flags), env, results.fd, each, look_every_s)
     collector.look()
+    if on_taking is not None:
+        on_taking(False)
     results.close()
     outcome = collector.outcome
     outcome.status = status

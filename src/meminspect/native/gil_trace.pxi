@@ -438,7 +438,7 @@ def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
     has them in its file. `threading` and `gc` are imported, for the names of threads and for collections.
     """
     if kind == MI_RECORD_START:
-        launcher, number, size, attribution, long_hold_ns = gil_order(fd).split(":")
+        launcher, number, size, attribution, long_hold_ns = launch_order(fd).split(":")
         shared = gil_open(f"/proc/{launcher}/fd/{number}")
         try:
             __import__("threading")
@@ -457,16 +457,6 @@ def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
 
 
 cdef bint gil_trace_shared = False  # the events lie in the launcher's file
-
-
-cdef str gil_order(int fd):
-    cdef mi_record record
-    cdef char[256] text
-    if pread(fd, &record, sizeof(record), 0) != sizeof(record) or record.kind != MI_RECORD_ORDER:
-        raise NativeError("absent", "the launcher has left no order")
-    if record.size >= sizeof(text) or pread(fd, text, record.size, sizeof(record)) != <ssize_t>record.size:
-        raise NativeError("absent", "the launcher's order cannot be read")
-    return text[:record.size].decode()
 
 
 cdef int gil_open(str path):

@@ -166,3 +166,17 @@ cdef list pinned_arenas(_Graph whole, marks, uint32_t most, bint objects):
                      [(whole.names[kind], count) for kind, count in kinds],
                      samples(whole, arena, buffers) if objects else None))
     return rows
+
+
+def why_capture(str target, max_pause=1.0, uint32_t keys=16, uint32_t pinned=20):
+    """references_capture() of all that is to be said of an address ("0x7f.." or a number) or of a type by its name."""
+    try:
+        addresses, names = [int(target, 0)], []
+    except ValueError:
+        addresses, names = [], [target]
+    return references_capture(addresses, names, True, True, True, True, 0, keys, pinned, False, max_pause)
+
+
+def why_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """why_capture() of the target that the launcher ordered, as a record; what csrc/launch/preload.c calls."""
+    record_write(fd, kind, {"why": why_capture(launch_order(fd), max_pause)})

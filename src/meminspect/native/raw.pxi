@@ -151,3 +151,14 @@ def growth_record(int fd, max_pause=None):
     except Exception as error:
         census = failed(error)
     record_write(fd, 0, {"heap": heap_capture(statistics=False, max_pause=max_pause), "census": census})
+
+
+cdef str launch_order(int fd):
+    """What the launcher left for the capture (MI_RECORD_ORDER, the first record of its file)."""
+    cdef mi_record record
+    cdef char[1024] text
+    if pread(fd, &record, sizeof(record), 0) != sizeof(record) or record.kind != MI_RECORD_ORDER:
+        raise NativeError("absent", "the launcher has left no order")
+    if record.size >= sizeof(text) or pread(fd, text, record.size, sizeof(record)) != <ssize_t>record.size:
+        raise NativeError("absent", "the launcher's order cannot be read")
+    return text[:record.size].decode()

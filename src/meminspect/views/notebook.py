@@ -20,8 +20,10 @@ from ..models.gil_trace import GilTrace
 from ..models.heap import Arena, Block, HeapMap, Pool
 from ..models.memory import MemoryBreakdown, MemoryNode
 from ..models.objects import ObjectHeader
+from ..models.pinning import Pinning, Why
+from ..models.references import RetainedSizes
 from ..models.report import Report
-from . import demo, explained, gil_trace_notebook, html_heap, report_text
+from . import demo, explained, gil_trace_notebook, html_heap, report_text, why_text
 from .palette import OCCUPANCY, step
 from .report_heap import ledger_parts, summary, words
 from .report_tree import table_rows
@@ -176,6 +178,33 @@ def arena(model: Arena) -> str:
     return table(("arena", ""), [(name.replace("_", " "), f"{value:,}") for name, value in model.to_dict().items()])
 
 
+def why(model: Why) -> str:
+    return f"<pre>{escapes.escape(why_text.render(model, None, program='this process'))}</pre>"
+
+
+def pinning(model: Pinning) -> str:
+    kept = [
+        (item.objects[0].path.text if item.objects else "", f"{item.arenas_emptied:,}", size(item.freed_bytes))
+        for item in model.steps
+    ]
+    emptiest = [
+        (f"{pin.address:#x}", ", ".join(f"{name} {number:,}" for name, number in pin.types[:3]), size(pin.live_bytes))
+        for pin in model.pins
+    ]
+    head = (
+        f"<p><b>{count(model.by_objects, 'arena')} of {model.arenas:,}</b> would be empty without some few objects</p>"
+    )
+    return (
+        head + table(("let go", "arenas empty", "freed"), kept) + table(("emptiest arenas", "of", "in use"), emptiest)
+    )
+
+
+def retained_sizes(model: RetainedSizes) -> str:
+    rows = [(row.path.text or row.node.text, size(row.retained_bytes), percent(row.share)) for row in model.rows]
+    head = f"<p><b>{size(model.total_bytes)}</b> in {count(model.objects, 'object')}</p>"
+    return head + table(("object", "retained", "%"), rows)
+
+
 def report(model: Report) -> str:
     return f"<pre>{escapes.escape(report_text.render(model))}</pre>"
 
@@ -215,6 +244,9 @@ VIEWS: tuple[tuple[type[Model], Callable[[Any], str]], ...] = (
     (Block, block),
     (Arena, arena),
     (Census, census),
+    (Why, why),
+    (Pinning, pinning),
+    (RetainedSizes, retained_sizes),
     (DemoResult, demo.render_html),
     (GilTrace, gil_trace_notebook.trace),
     (Experiment, gil_trace_notebook.experiment),

@@ -1,0 +1,100 @@
+"""`why TARGET`: who holds an object or all objects of a type, what would go with them, and which arenas they pin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from meminspect.commands._frame import Command, output_options
+from meminspect.commands._program import run_program
+from meminspect.commands._waiting import Waiting
+from meminspect.errors import UsageError
+from meminspect.launch.hook import Order
+from meminspect.launch.output import open_output
+from meminspect.launch.program import Program, is_snapshot
+
+LONGEST_TARGET = 1000
+
+
+class WhyCommand(Command):
+    help = (
+        "Who holds the objects of a type, or the one at an address; what would go with them, and which arenas they pin"
+    )
+    about = (
+        "TARGET is the name of a type, with or without its module, or an address as other commands print it. Without a "
+        "program it is about the interpreter that shows it; with one, about the program's end: the page goes to stderr "
+        "or to the file of -o. What is told of arenas is what keeps memory from going back to the operating system."
+    )
+    examples = (
+        ("meminspect why Order app.py", "all objects of the class Order at the program's end"),
+        ("meminspect why collections.OrderedDict -m package", "a type by its module and name"),
+        ("meminspect why --json -o why.json list -c 'x = [[] for _ in range(9)]'", "every figure, as JSON"),
+        ("meminspect why --top 50 0x7f3a5c0d2b40 app.py", "the object at an address, with more of its holders"),
+    )
+    takes_program = True
+
+    def params(self) -> list[click.Parameter]:
+        return [
+            click.Argument(["target"]),
+            *output_options(),
+            click.Option(
+                ["--top"], type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Rows to show."
+            ),
+            click.Option(
+                ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=60.0, show_default=True,
+                help="The program never waits longer; there is no answer about a part of the heap.",
+            ),
+        ]  # fmt: skip
+
+    def run(self, options: Mapping[str, Any]) -> int:
+        program: Program | None = options["program"]
+        target: str = options["target"]
+        if not target or len(target.encode("utf-8", "surrogateescape")) > LONGEST_TARGET:
+            raise UsageError("TARGET is the name of a type, or an address")
+        if program is not None and is_snapshot(program):
+            raise UsageError(f"{program.what} is a snapshot: it holds no references, so nothing can be said of holders")
+        if program is not None:
+            program.check()
+        page = Page(options, program)
+        if program is not None:
+            waiting = Waiting("reading the references of all objects")
+            run_program(
+                program, Order("why_record", max_pause_s=options["max_pause"]), page.output,
+                lambda record, outcome: page.render(record.value()["why"], note=outcome.note),
+                word=target, on_taking=waiting.look,
+            )  # fmt: skip
+        from meminspect import _native
+
+        with page.output:
+            page.output.write(page.render(_native.why_capture(target, options["max_pause"])))
+        return 0
+
+
+class Page:
+    """The place and the form of the answer."""
+
+    def __init__(self, options: Mapping[str, Any], program: Program | None) -> None:
+        self.target: str = options["target"]
+        self.as_json: bool = options["as_json"]
+        self.top: int = options["top"]
+        self.name = program.name if program is not None else "this interpreter"
+        self.output = open_output(options["output"], beside_program=program is not None)
+        self.color = self.output.color(not options["no_color"])
+
+    def render(self, raw: Mapping[str, Any], note: str | None = None) -> str:
+        from meminspect.probes.pinning import build as build_pinning
+        from meminspect.probes.references import build_why
+
+        why, pinning = build_why(self.target, raw), build_pinning(raw)
+        if self.as_json:
+            from meminspect.views import why_json
+
+            return why_json.render(why, pinning, program=self.name, note=note)
+        from meminspect.views import why_text
+
+        return why_text.render(
+            why, pinning, program=self.name, note=note, top=self.top, width=self.output.width, color=self.color,
+            unicode=self.output.unicode,
+        )  # fmt: skip
