@@ -164,7 +164,7 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
         "types": [(*names[i], row_bytes(&census.objects[i], layout)) for i in range(<size_t>len(names))
                   if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
-        "guesses": guesses, "large_guesses": large_guesses_of(types, census), **large,
+        "guesses": guesses, "large_guesses": large_guesses_of(names, census), **large,
         "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
@@ -175,7 +175,7 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
     }
 
 
-cdef list large_guesses_of(const mi_types *types, const mi_census *census):
+cdef list large_guesses_of(list names, const mi_census *census):
     """[(kind, (module, qualified name) of a type or (None, file) or None, offset, chunks, bytes, by way of
     other chunks)]; kinds as in guesses_of, and "data" and "nothing"."""
     cdef int i
@@ -188,7 +188,7 @@ cdef list large_guesses_of(const mi_types *types, const mi_census *census):
             continue
         name = (None, guess.object) if guess.object[0] else None
         if guess.type >= 0:
-            name = type_text(<object><PyObject *>types.items[guess.type].address)
+            name = names[guess.type]
         found.append((kinds[guess.kind], name, guess.offset, guess.chunks, guess.bytes,
                       bool(guess.through)))
     return found
