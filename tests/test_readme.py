@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = {
     "app.py": "import sys\nkept = [bytes(600) for _ in range(1000)]\nprint(len(kept), sys.argv[1:])\n",
@@ -73,6 +74,8 @@ def test_the_two_commands_come_first() -> None:
 @pytest.mark.parametrize("command", commands())
 def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str]) -> None:
     words = shlex.split(command)
+    if not WITH_GIL and words[:2] == ["meminspect", "query"]:
+        pytest.skip("duckdb has no wheels for free-threaded builds")
     if words[0] == "make":
         subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
         return
@@ -117,6 +120,8 @@ HOOKS = {"post_worker_init": "post_worker_init(None)", "reports": "reports()"}
 
 @pytest.mark.parametrize("code", [pytest.param(text, id=where) for where, text in blocks("python")])
 def test_python(code: str, folder: Path) -> None:
+    if not WITH_GIL and "top_retained" in code:
+        pytest.skip("references are not read in free-threaded builds")
     calls = [call for name, call in HOOKS.items() if f"def {name}(" in code]
     assert len(calls) == len(re.findall(r"^def ", code, re.MULTILINE)), "a hook that no test calls"
     run = "\n".join((SERVERS, code.replace("/run/app", str(folder)), *calls))

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "sort.h"
+
 enum { GRANULE = 16, MAX_GRANULES = 16384 / 16, MAX_MASK = MAX_GRANULES / 64, MAX_HEADER = 64, MAX_POOLS = 128 };
 enum { CLOCK_EVERY = 32 }; /* arenas: some 100 us */
 enum { AHEAD = 16 };       /* headers fetched in advance; fewer do not keep the memory busy, more gain nothing */
@@ -421,6 +423,58 @@ mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout,
     return error;
 }
 
+/* ---- blocks of arenas that were walked ---------------------------------------------------------------------------- */
+
+static uint64_t mark_of(const mi_arena *arena) { /* what few blocks keep comes first, what nothing keeps last */
+    return arena->used_blocks ? arena->used_bytes : UINT64_MAX;
+}
+
+static int mark_arena(const walk *walk, size_t place) {
+    const mi_heap *heap = walk->heap;
+    const mi_arena *arena = &heap->arenas[place];
+    size_t words = (size_t)walk->layout->arena_size / GRANULE / 64;
+    uint64_t *bits = heap->blocks + place * words;
+    uintptr_t pool_mask = (uintptr_t)walk->pool_size - 1, address = (uintptr_t)arena->address;
+    headers headers = {.stride = walk->pool_size, .count = arena->pools_total - arena->pools_never_used};
+    mi_view view;
+    if (mi_target_view(walk->target, address, (size_t)walk->layout->arena_size, &view)) return 0;
+    uint32_t torn = walk_lists(walk, &view, &headers, arena->index, (address + pool_mask) & ~pool_mask, bits, NULL);
+    mi_view_free(&view);
+    uint64_t live = 0;
+    for (size_t word = 0; word < words; word++) live += (uint64_t)__builtin_popcountll(bits[word]);
+    if (!torn && live == arena->used_blocks) return 1;
+    memset(bits, 0, words * sizeof *bits);
+    return 0;
+}
+
+mi_error mi_heap_mark(const mi_target *target, const mi_layout *layout, size_t held, mi_heap *heap) {
+    struct item {
+        uintptr_t key;
+        size_t place;
+    } *order = mi_os_alloc(heap->arena_count * sizeof *order);
+    size_t words = heap->arena_count * ((size_t)layout->arena_size / GRANULE / 64);
+    mi_target copies = *target;
+    copies.kind = MI_TARGET_COPY;
+    walk walk = {.target = target, .layout = layout, .what = MI_WALK_BLOCKS, .heap = heap};
+    heap->blocks = mi_os_alloc(words * sizeof *heap->blocks);
+    heap->blocks_room = words;
+    heap->marked = mi_os_alloc(heap->arena_count);
+    mi_error error = order && heap->blocks && heap->marked ? MI_OK : MI_E_MEMORY;
+    if (!error) {
+        make_classes(&walk);
+        make_starts(&walk);
+        for (size_t i = 0; i < heap->arena_count; i++) order[i] = (struct item){mark_of(&heap->arenas[i]), i};
+        mi_sort(order, heap->arena_count, sizeof *order);
+    }
+    for (size_t i = 0; i < heap->arena_count && !error && !mi_target_is_late(target); i++) {
+        size_t place = order[i].place;
+        walk.target = place < held ? target : &copies;
+        heap->marked[place] = (unsigned char)mark_arena(&walk, place);
+    }
+    mi_os_free(order, heap->arena_count * sizeof *order);
+    return error;
+}
+
 void mi_heap_cut(mi_heap *heap, const mi_heap *before) {
     heap->arena_count = before->arena_count;
     heap->pool_count = before->pool_count;
@@ -435,6 +489,7 @@ void mi_heap_free(mi_heap *heap) {
     mi_os_free(heap->arena_used, heap->arena_used_room * sizeof *heap->arena_used);
     mi_os_free(heap->pools, heap->pool_room * sizeof *heap->pools);
     mi_os_free(heap->blocks, heap->blocks_room * sizeof *heap->blocks);
+    if (heap->marked) mi_os_free(heap->marked, heap->arena_count);
     memset(heap, 0, sizeof *heap);
 }
 

@@ -60,6 +60,8 @@ typedef struct mi_heap {
      * where a block in use begins. */
     uint64_t *blocks;
     size_t blocks_room; /* in words */
+    /* of mi_heap_mark: whether the bits of each arena are set, or NULL */
+    unsigned char *marked;
     mi_class_total classes[MI_MAX_SIZE_CLASSES];
     uint64_t torn_pools, torn_arenas;
     uint64_t arenas_left; /* not walked: the target's time was up */
@@ -74,6 +76,10 @@ mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, cons
 /* The addresses of a table's arenas alone; `to` has room for table->count. MI_E_TORN when the table was being changed. */
 mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                                uintptr_t *to, size_t *count);
+/* Sets heap->blocks of arenas that were walked before, those that few live blocks keep first, until the target is late.
+ * The first `held` of them are held still; of the others a copy is taken. One is marked, or left as zeros where it is not
+ * any more as it was walked. For a heap without blocks. */
+mi_error mi_heap_mark(const mi_target *target, const mi_layout *layout, size_t held, mi_heap *heap);
 /* Takes out again what was added since `before`, a copy of the structure. */
 void mi_heap_cut(mi_heap *heap, const mi_heap *before);
 void mi_heap_free(mi_heap *heap);

@@ -127,6 +127,7 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
         if (request->guesses && round->all.large && !error) error = mi_census_guess_large(round->workers[0], census);
         if (request->list && !error) error = mi_census_list(round->workers[0], census);
+        if (request->contents && !error) error = mi_census_contents_take(round->workers[0], request->contents);
     }
     round->all.excluded = NULL;
     mi_os_free(looks, room);
@@ -150,6 +151,7 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     census->objects = mi_os_alloc(census->types * sizeof *census->objects);
     if (!census->objects) return MI_E_MEMORY;
     mi_error error = mi_census_shared_open(&round.all, request, census);
+    if (!error && request->contents) error = mi_census_contents_open(&round.all);
     uint64_t begun = mi_os_now_ns();
     memset(&large, 0, sizeof large);
     census->large_error = MI_E_ABSENT;
@@ -165,6 +167,7 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     if (!error) error = walk_all(&round, request, census);
     census->walk_ns = mi_os_now_ns() - begun;
     round_close(&round);
+    mi_census_contents_close(&round.all);
     mi_census_shared_close(&round.all);
     mi_large_close(&large);
     if (error) mi_census_free(census);

@@ -83,6 +83,32 @@ typedef struct mi_census {
     mi_census_large_guess large_guesses[MI_CENSUS_LARGE_GUESSES];
 } mi_census;
 
+/* What single blocks hold, as a code: an owner (mi_owner), or MI_OWNERS + the place of an object's type in mi_types.
+ * Handed out as bytes: part of the raw format (probes/contents.py). */
+#define MI_CONTENT_UNKNOWN 0xffff
+typedef struct mi_content {
+    uint16_t unit; /* where the block begins in its arena, in 16 bytes */
+    uint16_t code;
+} mi_content;
+
+typedef struct mi_content_arena {
+    uint64_t address;
+    uint64_t first;         /* place of its first block in mi_contents.blocks */
+    uint32_t blocks, pools; /* blocks: how many are told, all that live or 0 */
+} mi_content_arena;
+
+typedef struct mi_contents {
+    size_t most_blocks; /* asked for: of how many blocks at most, those of arenas that few live blocks keep */
+    uint16_t *pools;    /* what most blocks of each pool hold, MI_CONTENT_UNKNOWN of a free one; arena by arena */
+    size_t pool_count;
+    mi_content_arena *arenas;
+    size_t arena_count;
+    mi_content *blocks; /* of one arena in order of address */
+    size_t block_count, block_room;
+    unsigned char *seen; /* by code: whether it occurs */
+    size_t codes;
+} mi_contents;
+
 /* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use
  * that no type explains; what is on its lists of free objects is claimed as that. */
 typedef struct mi_census_roots {
@@ -104,10 +130,12 @@ typedef struct mi_census_request {
     int list;         /* what each block was taken for */
     const mi_census_roots *roots;
     size_t root_count;
+    mi_contents *contents; /* or NULL: what single blocks hold is not asked for */
 } mi_census_request;
 
 /* Walks the arenas of the heap, all of them held still and proven mapped by the target. */
 mi_error mi_census_take(const mi_census_request *request, mi_census *census);
 void mi_census_free(mi_census *census);
+void mi_contents_free(mi_contents *contents);
 
 #endif

@@ -78,6 +78,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
         mine->again++;
         return 1;
     }
+    if (all->owners) mi_census_note_owner(all, block.span, start, owner);
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
     row->blocks[block.size_class]++;

@@ -47,6 +47,9 @@ typedef struct mi_census_shared {
     mi_large *large;         /* malloc's chunks, or NULL */
     atomic_size_t next_word; /* of its map: handed out in runs */
     atomic_size_t words_left;
+    uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */
+    size_t *first_blocks; /* of each pool of the heap: the place of its first block in `owners` */
+    size_t *first_pools;  /* of each arena: the place of its first pool */
 } mi_census_shared;
 
 typedef struct mi_claims { /* of one thread */
@@ -153,6 +156,15 @@ size_t mi_census_claims_size(const mi_census_shared *all);
 void mi_census_gather(mi_census *census, const mi_claims *mine);
 /* Makes `unknown` what is live and neither an object nor claimed. */
 void mi_census_rest(mi_census *census);
+
+/* ---- census_contents.c ---------------------------------------------------------------------------------------------- */
+
+mi_error mi_census_contents_open(mi_census_shared *all);
+void mi_census_contents_close(mi_census_shared *all);
+/* Notes whose buffer a claimed block is. */
+void mi_census_note_owner(mi_census_shared *all, size_t span, uintptr_t block, mi_owner owner);
+/* After the walk: what each block holds. */
+mi_error mi_census_contents_take(mi_claims *mine, mi_contents *contents);
 
 /* ---- the other parts ------------------------------------------------------------------------------------------------ */
 

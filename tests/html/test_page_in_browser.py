@@ -13,12 +13,8 @@ import pytest
 
 Show = Callable[..., Any]
 
-# .ci/run installs chromium on the host; playwright has wheels for these versions
-REQUIRED = (
-    [pytest.mark.required] if sys.version_info < (3, 14) and not sysconfig.get_config_var("Py_GIL_DISABLED") else []
-)
-pytestmark = REQUIRED
 WITH_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
+pytestmark = [pytest.mark.required] if WITH_GIL else []  # .ci/run installs chromium
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 PROGRAM = f"""
@@ -185,6 +181,63 @@ def test_the_legend_filters_and_colours_change(opened: Any) -> None:
     page.locator("#map-colour").select_option("class")
     assert page.locator("#map-legend button").count() >= 3
     page.locator("#map-order").select_option("need")
+
+
+# The first live block of a drawn arena that the page names so, where it is drawn on the screen.
+FIND = """(name) => {
+  for (const arena of heapMap.drawnArenas()) {
+    for (let slot = 0; slot < heapMap.slots(arena); slot++) {
+      for (let block = 0; block < heapMap.blocks(arena, slot); block++) {
+        if (heapMap.contentAt({ arena, slot, block }) === name) return { arena, slot, block };
+      }
+    }
+  }
+  return null;
+}"""
+
+
+def test_a_block_tells_what_it_holds(opened: Any) -> None:
+    if not WITH_GIL:
+        pytest.skip("the census of free-threaded builds tells no single blocks")
+    page = opened.page
+    page.locator("#map-canvas").scroll_into_view_if_needed()
+    for name in ("__main__." + EVIL, "list: items"):
+        found = page.evaluate(FIND, name)
+        assert found is not None, name
+        page.evaluate("(found) => heapMap.show(found)", found)
+        x, y = page.evaluate("(found) => heapMap.pointOfBlock(found)", found)
+        box = page.locator("#map-canvas").bounding_box()
+        page.mouse.move(box["x"] + x, box["y"] + y)
+        tip = page.locator("#tip").inner_text()
+        assert f"Block {found['block']} at 0x" in tip
+        assert "live" in tip
+        assert name in tip.split("\n")
+        assert "size class" in tip or " bytes" in tip
+
+
+def test_the_map_is_coloured_by_content(opened: Any) -> None:
+    if not WITH_GIL:
+        pytest.skip("the census of free-threaded builds tells no single blocks")
+    page = opened.page
+    page.wait_for_function(f"() => Object.keys(({PIXELS})()).length > 3")
+    before = page.evaluate(PIXELS)
+    page.locator("#map-colour").select_option("content")
+    names = page.locator("#map-legend button").all_inner_texts()
+    assert "str" in names
+    assert "unknown" in names
+    page.wait_for_function(f"(before) => JSON.stringify(({PIXELS})()) !== JSON.stringify(before)", arg=before)
+    coloured = page.evaluate(PIXELS)
+    page.locator("#map-legend button", has_text="str").first.click()
+    page.wait_for_function(f"(before) => JSON.stringify(({PIXELS})()) !== JSON.stringify(before)", arg=coloured)
+
+
+def test_what_keeps_most_is_told(opened: Any) -> None:
+    section = opened.page.locator("section", has=opened.page.locator("#h-retained"))
+    if not WITH_GIL:
+        assert section.locator(".note").count() == 1
+        return
+    assert "module __main__" in section.inner_text()
+    assert section.locator("tbody tr").count() >= 5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -40,6 +40,7 @@ def has_census() -> bool:
     return measured().types is not None
 
 
+WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 needs_census = pytest.mark.skipif(not has_census(), reason="no census of this build")
 
 
@@ -184,6 +185,10 @@ def test_plugin(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
     result.stdout.fnmatch_lines_random(
         ["no_leaks: the test left * blocks, * bytes and 0 arenas behind", "*+50 *Thing, *bytes", "*its own*"]
     )
+    if WITH_GIL:
+        result.stdout.fnmatch_lines_random(["*held: module test_plugin.KEPT*(Thing)*; by list at 0x*"])
+    else:
+        result.stdout.fnmatch_lines_random(["*who holds it is not known: *free-threaded*"])
 
 
 def test_plugin_refuses_coroutines(pytester: pytest.Pytester) -> None:

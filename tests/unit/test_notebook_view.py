@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
+from census_samples import bare_census
 from report_samples import bare_report, memory_of, scattered_report, tree_of
 
 import meminspect
@@ -63,6 +64,13 @@ def test_map_memory_header_block_and_report_show_themselves() -> None:
     assert hex(id(value)) in words(parsed(meminspect.header(value)))
     assert "domain" in words(parsed(meminspect.block(value)))
     assert "Where RSS goes" in words(parsed(bare_report()))
+
+
+def test_a_census_shows_itself() -> None:
+    shown = words(parsed(bare_census()))
+    assert "live blocks" in shown
+    for row in (*bare_census().types[:3],):
+        assert row.name in shown
 
 
 def test_names_are_escaped_and_sanitised() -> None:

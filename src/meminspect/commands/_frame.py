@@ -43,13 +43,34 @@ class Command:
         raise NotImplementedError
 
 
-def output_options() -> list[click.Parameter]:
+# Options that several commands have, each worded once; `what` is the part that differs.
+
+
+def output_options(what: str = "Every figure as JSON.") -> list[click.Parameter]:
     """The form and the place of what a command shows: options that every such command has."""
     return [
-        click.Option(["--json", "as_json"], is_flag=True, help="Every figure as JSON."),
+        click.Option(["--json", "as_json"], is_flag=True, help=what),
         click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
         click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
     ]
+
+
+def html_option() -> click.Option:
+    return click.Option(
+        ["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."
+    )  # fmt: skip
+
+
+def pid_option(what: str = "About") -> click.Option:
+    return click.Option(["--pid"], type=click.INT, metavar="PID", help=f"{what} that process, which is not stopped.")
+
+
+def pause_option(what: str) -> click.Option:
+    """The ceiling of a pause; `what` says what becomes of the rest."""
+    return click.Option(
+        ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=1.0, show_default=True,
+        help=f"The program never waits longer{what}",
+    )  # fmt: skip
 
 
 class CommandGroup:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, output_options, pause_option, pid_option
 from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
@@ -36,9 +36,7 @@ class CensusCommand(Command):
 
     def params(self) -> list[click.Parameter]:
         return [
-            click.Option(["--json", "as_json"], is_flag=True, help="Every row as JSON."),
-            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
-            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
+            *output_options("Every row as JSON."),
             click.Option(
                 ["--top"], type=click.IntRange(1), default=20, show_default=True, metavar="N", help="Rows to show."
             ),
@@ -46,11 +44,8 @@ class CensusCommand(Command):
                 ["--by"], type=click.Choice(["type", "module", "size-class"]), default="type", show_default=True,
                 help="What the objects are summed by.",
             ),
-            click.Option(
-                ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=1.0, show_default=True,
-                help="The program never waits longer; what is not walked by then is left out, and that is said.",
-            ),
-            click.Option(["--pid"], type=click.INT, metavar="PID", help="Of that process, which is not stopped."),
+            pause_option("; what is not walked by then is left out, and that is said."),
+            pid_option("Of"),
             click.Option(
                 ["--consistent"], is_flag=True,
                 help="Walk in a frozen copy of the process: its threads wait only until the copy is made.",

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, html_option, output_options, pause_option, pid_option
 from meminspect.commands.report import Page, show
 
 if TYPE_CHECKING:
+    from meminspect.launch.program import Program
     from meminspect.models.census import Census
+    from meminspect.models.contents import Contents
     from meminspect.models.report import Report
 
 
@@ -24,6 +26,7 @@ class MapCommand(Command):
     )
     examples = (
         ("meminspect map app.py", "the arenas at the program's end, on the terminal"),
+        ("meminspect map --by content app.py", "the emptiest arenas by what their pools hold"),
         ("meminspect map --html map.html app.py", "a page for a browser: zoom in down to single blocks"),
         ("meminspect map --json -o map.json -m package", "every arena and pool in figures"),
         ("meminspect map a.mi", "a snapshot that was taken before"),
@@ -33,20 +36,15 @@ class MapCommand(Command):
 
     def params(self) -> list[click.Parameter]:
         return [
-            click.Option(["--json", "as_json"], is_flag=True, help="Every arena and pool as JSON."),
-            click.Option(["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."),
-            click.Option(["-o", "--output"], metavar="FILE", help="Write there; - is stdout."),
-            click.Option(["--no-color"], is_flag=True, help="No colour, even on a terminal."),
-            click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process, which is not stopped."),
+            *output_options("Every arena and pool as JSON."),
+            html_option(),
             click.Option(
-                ["--max-pause"],
-                type=click.FloatRange(min=0),
-                metavar="SECONDS",
-                default=1.0,
-                show_default=True,
-                help="The program never waits longer; what is not walked by then is left out, and that is said.",
+                ["--by"], type=click.Choice(["occupancy", "class", "content"]), default="occupancy", show_default=True,
+                help="What the pools are coloured by on the terminal; in the page for a browser it is a choice.",
             ),
-        ]
+            pid_option(),
+            pause_option("; what is not walked by then is left out, and that is said."),
+        ]  # fmt: skip
 
     def run(self, options: Mapping[str, Any]) -> int:
         return show(options, MapPage)
@@ -55,15 +53,23 @@ class MapCommand(Command):
 class MapPage(Page):
     """The place and the form of the map."""
 
+    def __init__(self, options: Mapping[str, Any], program: Program | None) -> None:
+        super().__init__(options, program)
+        self.by: str = options["by"]
+
     @property
     def drawn(self) -> bool:
         return True
 
-    def document(self, report: Report, census: Census | None) -> str:
+    @property
+    def retained(self) -> bool:
+        return False
+
+    def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         if self.as_html:
             from meminspect.views import html_page
 
-            return html_page.render(report, census=census, only_map=True)
+            return html_page.render(report, census=census, contents=contents, only_map=True)
         if self.as_json:
             from meminspect.views import map_json
 
@@ -77,4 +83,6 @@ class MapPage(Page):
             color=self.color,
             unicode=self.output.unicode,
             colors="256" if many else "standard",
+            by=self.by,
+            contents=contents,
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from meminspect.commands._frame import Command, output_options
+from meminspect.commands._frame import Command, html_option, output_options, pause_option, pid_option
 from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
@@ -16,6 +17,8 @@ from meminspect.launch.program import Program, is_snapshot
 
 if TYPE_CHECKING:
     from meminspect.models.census import Census
+    from meminspect.models.contents import Contents
+    from meminspect.models.references import RetainedSizes
     from meminspect.models.report import Report
 
 
@@ -39,18 +42,11 @@ class ReportCommand(Command):
     def params(self) -> list[click.Parameter]:
         return [
             *output_options(),
-            click.Option(["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."),
+            html_option(),
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
-            click.Option(["--pid"], type=click.INT, metavar="PID", help="About that process, which is not stopped."),
+            pid_option(),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
-            click.Option(
-                ["--max-pause"],
-                type=click.FloatRange(min=0),
-                metavar="SECONDS",
-                default=1.0,
-                show_default=True,
-                help="The program never waits longer for a part of the report; what that costs is said.",
-            ),
+            pause_option(" for a part of the report; what that costs is said."),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -71,16 +67,15 @@ def show(options: Mapping[str, Any], form: type[Page]) -> int:
             raise UsageError("--pid is about a process that runs already: name no program with it")
         program.check()
         page = form(options, program)
-        function = "raw_record_drawn" if page.drawn else "raw_record"
         run_program(
-            program, Order(function, interval_s=every, max_pause_s=options["max_pause"]), page.output,
+            program, Order(page.function, interval_s=every, max_pause_s=options["max_pause"]), page.output,
             lambda record, outcome: page.render(record.value(), hooked_by=outcome.hooked_by, note=outcome.note),
         )  # fmt: skip
     if every is not None:
         raise UsageError("--every needs a program to run")
     page = form(options, program=None)
     with page.output:
-        raw, context = take(pid, options["max_pause"], drawn=page.drawn)
+        raw, context = take(pid, options["max_pause"], page)
         page.output.write(page.render(raw, **context))
     return 0
 
@@ -99,15 +94,15 @@ def show_snapshot(options: Mapping[str, Any], form: type[Page], program: Program
     return 0
 
 
-def take(pid: int | None, max_pause: float, *, drawn: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def take(pid: int | None, max_pause: float, page: Page) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The captures of another process, or of this one, and what is to be known for building the report."""
     if pid is not None:
         from meminspect.probes import remote
 
-        return remote.take(pid, drawn=drawn)
+        return remote.take(pid, drawn=page.drawn)
     from meminspect.probes import raw
 
-    return raw.take(max_pause, drawn=drawn), {}
+    return raw.take(max_pause, drawn=page.drawn, retained=page.retained), {}
 
 
 class Page:
@@ -119,6 +114,7 @@ class Page:
         self.one_line: bool = options.get("every") is not None
         self.with_argv: bool = options.get("with_argv", False)
         self.program = program
+        self.top: RetainedSizes | str = "a snapshot holds it with --objects alone: see 'why'"
         if self.as_html:
             from meminspect.views import html_page
 
@@ -132,6 +128,16 @@ class Page:
         """Whether each pool and block is needed."""
         return self.as_html
 
+    @property
+    def retained(self) -> bool:
+        """Whether what retains most is needed."""
+        return self.as_html
+
+    @property
+    def function(self) -> str:
+        """Of the native core, which a program is measured with."""
+        return "raw_record_page" if self.retained else "raw_record_drawn" if self.drawn else "raw_record"
+
     def render(self, raw: Mapping[str, Any], **how: Any) -> str:
         """One report as a document; `how` is context for its build."""
         from meminspect.probes.report import build
@@ -141,14 +147,17 @@ class Page:
             context |= {"program": self.program.name, "alive": False}
         if self.with_argv:
             context["with_argv"] = True
-        return self.document(build(raw, context), census_of(raw.get("census")))
+        taken = raw.get("census")
+        if self.retained:
+            self.top = retained_of(raw.get("references"))
+        return self.document(build(raw, context), census_of(taken), contents_of(taken))
 
-    def document(self, report: Report, census: Census | None) -> str:
+    def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         """The report in the form that was asked for."""
         if self.as_html:
             from meminspect.views import html_page
 
-            return html_page.render(report, census=census)
+            return html_page.render(report, census=census, contents=contents, top=self.top)
         if self.as_json:
             from meminspect.views import report_json
 
@@ -165,3 +174,24 @@ def census_of(raw: Mapping[str, Any] | None) -> Census | None:
     from meminspect.probes.census import build
 
     return build(raw)
+
+
+def contents_of(raw: Mapping[str, Any] | None) -> Contents | None:
+    """What single blocks hold, of the same capture."""
+    if raw is None or "error" in raw:
+        return None
+    from meminspect.probes.contents import build
+
+    return build(raw)
+
+
+def retained_of(raw: Mapping[str, Any] | None) -> RetainedSizes | str:
+    """What retains most, or why that is not known."""
+    if raw is None:
+        return "the references of another process are not read"
+    if "error" in raw:
+        return str(raw.get("reason") or raw["error"])
+    from meminspect.probes.references import build_top, without_keys
+
+    top = build_top(raw)
+    return replace(top, rows=tuple(replace(row, path=without_keys(row.path)) for row in top.rows))

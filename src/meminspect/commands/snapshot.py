@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from meminspect.commands._frame import Command
+from meminspect.commands._frame import Command, pause_option, pid_option
 from meminspect.commands._program import run_program
 from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
@@ -27,6 +27,7 @@ class SnapshotCommand(Command):
     examples = (
         ("meminspect snapshot -o a.mi script.py", "the end of a script"),
         ("meminspect snapshot -o b.mi --pid 4711", "another process of the same build of Python, read from outside"),
+        ("meminspect snapshot --objects --max-pause 10 -o c.mi script.py", "every object and reference too"),
         ("meminspect diff a.mi b.mi", "what grew from one to the other"),
     )
     takes_program = True
@@ -35,19 +36,14 @@ class SnapshotCommand(Command):
         return [
             click.Option(["-o", "--output"], metavar="NAME.mi", required=True, help="The folder to make."),
             click.Option(["--force"], is_flag=True, help="Replace a snapshot of that name, at once and as a whole."),
-            click.Option(["--pid"], type=click.INT, metavar="PID", help="Of that process, which is not stopped."),
-            click.Option(
-                ["--max-pause"],
-                type=click.FloatRange(min=0),
-                metavar="SECONDS",
-                default=1.0,
-                show_default=True,
-                help="The program never waits longer for a part of it; what that costs is said.",
-            ),
+            pid_option("Of"),
+            pause_option(" for a part of it; what that costs is said."),
+            click.Option(["--objects"], is_flag=True, help="Every object and reference too, for 'why' and 'query'."),
             click.Option(["--consistent"], is_flag=True, help="Take the census in a frozen copy of the process."),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:
+        from meminspect.probes.snapshot import record_name
         from meminspect.store.folder import check_target
         from meminspect.store.write import require, write_raw
 
@@ -59,6 +55,8 @@ class SnapshotCommand(Command):
             raise UsageError("--pid is about a process that runs already: name no program with it")
         if pid is not None and options["consistent"]:
             raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
+        if pid is not None and options["objects"]:
+            raise UsageError("--objects reads the references of the process that is measured: of another one it cannot")
         require("pyarrow")
         check_target(path, force=force)
         if program is not None:
@@ -71,7 +69,7 @@ class SnapshotCommand(Command):
                 return line(path, write_raw(record.value(), context, path, force=force))
 
             program.check()
-            function = "raw_record_stored_consistent" if options["consistent"] else "raw_record_stored"
+            function = record_name(options["consistent"], options["objects"])
             order = Order(function, max_pause_s=options["max_pause"])
             run_program(program, order, open_output(None, beside_program=True), keep)
         if pid is not None:
@@ -82,7 +80,10 @@ class SnapshotCommand(Command):
             return 0
         from meminspect.probes.snapshot import snapshot
 
-        snapshot(path, force=force, max_pause=options["max_pause"], consistent=options["consistent"])
+        snapshot(
+            path, force=force, max_pause=options["max_pause"], consistent=options["consistent"],
+            objects=options["objects"],
+        )  # fmt: skip
         click.echo(f"{path} was written")
         return 0
 

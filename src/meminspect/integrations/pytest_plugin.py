@@ -4,7 +4,8 @@
     def test_parser(): ...
 
 The body runs `warmup` times (once) to fill caches, then once more, measured by growth(). What is alive behind it and
-was not before fails the test, with the types in the message. Only the call of the test function is measured, not its
+was not before fails the test, with the types in the message, and how an object of each is held: to find that, the body
+of a failing test runs once more. Only the call of the test function is measured, not its
 fixtures; each of pytest-xdist's workers measures its own tests. Until the first such test is called nothing but the
 standard library (and pytest) is imported.
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "no_leaks"
 SHOWN = 10
+FOLLOWED = 5  # types of which an object is followed to its root
 MARKER = (
     f"{NAME}(warmup=1, allow=(), blocks=0, arenas=0): fail the test when it leaves objects, blocks or arenas behind; "
     "its body runs `warmup` times before it is measured"
@@ -52,10 +54,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         pytest.fail(f"{NAME} measures plain test functions, and this one is asynchronous", pytrace=False)
     options = limits(**(marker.kwargs if marker is not None else {}))
     names = pyfuncitem._fixtureinfo.argnames
-    measured = measure(function, {name: pyfuncitem.funcargs[name] for name in names}, options["warmup"])
-    text = complaint(measured, options)
-    if text:
-        pytest.fail(text, pytrace=False)
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    measured = measure(function, arguments, options["warmup"])
+    if exceeds(measured, options):
+        held = held_by(lambda: function(**arguments), measured, options)
+        pytest.fail(complaint(measured, options, held), pytrace=False)
     return True
 
 
@@ -73,20 +76,48 @@ def measure(function: Callable[..., Any], arguments: dict[str, Any], warmup: int
     return span.result
 
 
-def complaint(found: Growth, options: dict[str, Any]) -> str | None:
-    """What the test left behind beyond its limits, None when it left nothing."""
+def remains(found: Growth, options: dict[str, Any]) -> tuple[list[Any], int]:
+    """What was left of types that may not stay, and how many blocks that is."""
+    left = [row for row in found.left if row.name not in options["allow"]]
+    return left, sum(row.count or 0 for row in left) if found.types is not None else max(0, found.blocks)
+
+
+def exceeds(found: Growth, options: dict[str, Any]) -> bool:
+    """Whether the test left more behind than it may."""
+    left, total = remains(found, options)
+    larger = [row for row in left if not row.count]  # as many as before, but bigger: a list that keeps growing
+    return total > options["blocks"] or bool(larger) or found.arenas > options["arenas"]
+
+
+def held_by(body: Callable[[], object], found: Growth, options: dict[str, Any]) -> dict[str, str]:
+    """How an object of each type that stays is held; the key "" has why that is not known."""
+    from .leak_holders import holders
+
+    types = {row.name for row in found.types or ()}
+    left = [row.name for row in remains(found, options)[0] if row.name in types and row.count]
+    if not left:
+        return {}
+    try:
+        return holders(body, left[:FOLLOWED])
+    except Exception as error:  # the test has failed already: what it left is told in any case
+        return {"": f"{type(error).__name__}: {error}"}
+
+
+def complaint(found: Growth, options: dict[str, Any], held: dict[str, str]) -> str:
+    """What the test left behind beyond its limits."""
     from ..views.sanitize import clean
 
-    left = [row for row in found.left if row.name not in options["allow"]]
-    total = sum(row.count or 0 for row in left) if found.types is not None else max(0, found.blocks)
-    larger = [row for row in left if not row.count]  # as many as before, but bigger: a list that keeps growing
-    if total <= options["blocks"] and not larger and found.arenas <= options["arenas"]:
-        return None
+    left, total = remains(found, options)
     lines = [
         f"{NAME}: the test left {total:,} blocks, {sum(row.bytes for row in left) or found.bytes:,} bytes and "
         f"{found.arenas:,} arenas behind"
     ]
-    lines += [f"  {row.count or 0:+,} {clean(row.name)}, {row.bytes:+,} bytes" for row in left[:SHOWN]]
+    for row in left[:SHOWN]:
+        lines.append(f"  {row.count or 0:+,} {clean(row.name)}, {row.bytes:+,} bytes")
+        if row.name in held:
+            lines.append(f"      held: {held[row.name]}")
+    if "" in held:
+        lines.append(f"  who holds it is not known: {clean(held[''])}")
     if len(left) > SHOWN:
         lines.append(f"  and {len(left) - SHOWN} more types")
     for thread in found.threads:

@@ -59,6 +59,21 @@ cdef extern from "census.h":
         mi_error large_error
         mi_large_totals large
         mi_census_large_guess[48] large_guesses
+    ctypedef struct mi_content:
+        uint16_t unit, code
+    ctypedef struct mi_content_arena:
+        uint64_t address
+    ctypedef struct mi_contents:
+        size_t most_blocks
+        uint16_t *pools
+        size_t pool_count
+        mi_content_arena *arenas
+        size_t arena_count
+        mi_content *blocks
+        size_t block_count
+        unsigned char *seen
+        size_t codes
+    void mi_contents_free(mi_contents *contents)
     ctypedef struct mi_census_request:
         const mi_target *target
         const mi_layout *layout
@@ -68,6 +83,7 @@ cdef extern from "census.h":
         int threads, guesses, list
         const mi_census_roots *roots
         size_t root_count
+        mi_contents *contents
 
 cdef extern from "census_job.h":
     ctypedef struct mi_census_found:
@@ -211,6 +227,24 @@ cdef dict large_to_raw(const mi_census *census):
     return {"large": True, "large_reason": None, "malloc": totals, "reasons": reasons}
 
 
+cdef dict contents_to_raw(const mi_types *types, const mi_contents *contents):
+    """What single blocks hold; see probes/contents.py for the format. None when it was not told."""
+    cdef size_t i
+    if contents.pools == NULL:
+        return None
+    names = {}
+    for i in range(contents.codes - 1):
+        if contents.seen[i]:
+            names[i] = (mi_owner_name(<mi_owner>i).decode() if i < MI_OWNERS else
+                        type_text(<object><PyObject *>types.items[i - MI_OWNERS].address))
+    return {
+        "names": names,
+        "arenas": (<char *>contents.arenas)[:contents.arena_count * sizeof(mi_content_arena)],
+        "pools": (<char *>contents.pools)[:contents.pool_count * sizeof(uint16_t)],
+        "blocks": (<char *>contents.blocks)[:contents.block_count * sizeof(mi_content)],
+    }
+
+
 cdef bytes addresses_of(list held):
     return b"".join([id(item).to_bytes(8, "little") for item in held])
 
@@ -267,7 +301,7 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
-                   room_bytes=None, bint blocks=False):
+                   room_bytes=None, bint blocks=False, size_t contents=0):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -278,6 +312,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     deadline  -- seconds after which the copy is ended, and NativeError raised
     room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
     blocks    -- list what each block was taken for, too: tens of bytes for each; not in a copy
+    contents  -- tell what single blocks hold, of this many at most; not from a frozen copy
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
@@ -287,6 +322,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     cdef mi_types types
     cdef mi_census_roots roots
     cdef mi_census_job job
+    cdef mi_contents told
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
     cdef uint64_t begun = mi_os_now_ns(), held_from
@@ -305,6 +341,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
+    memset(&told, 0, sizeof(told))
     try:
         result.open(types.count)
         roots = roots_of(layout, self)
@@ -315,6 +352,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks
         job.request.roots, job.request.root_count = &roots, 1
+        told.most_blocks = contents
+        job.request.contents = &told if contents and not consistent else NULL
         check(mi_target_refresh(&guard.target))
         own_table(&guard.target, layout, &table, &hidden)
         job.hidden = &table if hidden else NULL
@@ -338,6 +377,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             raw["seen"] = (<char *>result.found.census.seen)[:result.found.census.seen_count * sizeof(mi_census_seen)]
             raw["type_addresses"] = b"".join([(<uint64_t>types.items[i].address).to_bytes(8, "little")
                                               for i in range(types.count)])
+        raw["contents"] = contents_to_raw(&types, &told)
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
@@ -345,6 +385,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         mi_types_free(&types)
         if result.found != NULL:
             mi_os_free(result.found.census.seen, result.found.census.seen_bytes)
+        mi_contents_free(&told)
 
 
 def census_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):

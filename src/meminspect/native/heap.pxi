@@ -25,6 +25,7 @@ cdef extern from "obmalloc.h":
         uint16_t size_class, used
     ctypedef struct mi_arena:
         uint64_t address
+        uint32_t pools_total, pools_never_used
     ctypedef struct mi_class_total:
         uint64_t pools, used, free, untouched
     ctypedef struct mi_arena_table:
@@ -38,7 +39,9 @@ cdef extern from "obmalloc.h":
         size_t pool_count
         uint64_t *blocks
         mi_class_total[64] classes
+        unsigned char *marked
         uint64_t torn_pools, torn_arenas, arenas_left
+    mi_error mi_heap_mark(const mi_target *target, const mi_layout *layout, size_t held, mi_heap *heap)
     ctypedef struct mi_block_place:
         uintptr_t pool, arena, block
         uint32_t arena_index, size_class, index_in_pool, used, free
@@ -191,6 +194,7 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
         "arenas": (<char *>heap.arenas)[:heap.arena_count * sizeof(mi_arena)] if heap.arena_count else b"",
         "pools": table_of(heap.pools, heap.pool_count * sizeof(mi_pool), aside) if what & MI_WALK_POOLS else None,
         "blocks": table_of(heap.blocks, blocks, aside) if what & MI_WALK_BLOCKS else None,
+        "marked": None,
         "arena_classes": arena_classes(layout, heap),
         "classes": (<char *>heap.classes)[:classes],
         "own_classes": (<char *>walk.own_classes)[:classes] if walk.own_walked else None,
@@ -201,28 +205,18 @@ cdef dict heap_to_raw(const mi_layout *layout, const mi_heap_walk *walk, unsigne
     }
 
 
-cdef size_t agreeing(const mi_heap *one, const mi_heap *other):
-    """How many arenas, from the first on, are the same in both, and as full."""
-    cdef size_t count = 0
-    while (count < one.arena_count and count < other.arena_count
-           and memcmp(&one.arenas[count], &other.arenas[count], sizeof(mi_arena)) == 0):
-        count += 1
-    return count
-
-
 cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, bint aside):
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef mi_runtime runtime
     cdef mi_arena_table table
     cdef mi_allocator allocator
-    cdef mi_heap_walk walk, block_walk
+    cdef mi_heap_walk walk
     cdef mi_malloc_stats stats
-    cdef mi_error found, error, stats_error, blocks_error = MI_E_ABSENT
+    cdef mi_error found, error, stats_error, marks_error = MI_E_ABSENT
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
-    cdef uint64_t begun = mi_os_now_ns()
-    cdef size_t drawn
+    cdef uint64_t begun = mi_os_now_ns(), marks_begun = 0, marks_end = 0
     guard.open(MI_TARGET_SELF, 0)
     check(mi_runtime_open(&runtime, &guard.target, layout))
     found = own_table(&guard.target, layout, &table, &hidden)
@@ -242,15 +236,17 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
         stats_error = mi_malloc_stats_take(&stats)
     # The bitmap takes many times as long, so it has a time of its own: without it the figures above are still whole.
     if what & MI_WALK_BLOCKS and error == MI_OK:
-        (<mi_timed_target *>&guard.target).until_ns = mi_os_now_ns() + until - begun if until else 0
-        blocks_error = mi_heap_walk_all(&runtime, self, &table if hidden else NULL, MI_WALK_BLOCKS, &block_walk)
+        marks_begun = mi_os_now_ns()
+        (<mi_timed_target *>&guard.target).until_ns = marks_begun + until - begun if until else 0
+        marks_error = mi_heap_mark(&guard.target, layout, walk.own_arenas, &walk.heap)
+        marks_end = mi_os_now_ns()
     try:
         check(error)
         raw = heap_to_raw(layout, &walk, what & ~<unsigned>MI_WALK_BLOCKS, aside)
-        if blocks_error == MI_OK:
-            drawn = agreeing(&walk.heap, &block_walk.heap)
-            raw["blocks"] = table_of(block_walk.heap.blocks, drawn * (layout.arena_size // 128), aside)
-            raw["pause_s"] += block_walk.pause_ns * 1e-9
+        if marks_error == MI_OK:
+            raw["blocks"] = table_of(walk.heap.blocks, walk.heap.arena_count * (layout.arena_size // 128), aside)
+            raw["marked"] = (<char *>walk.heap.marked)[:walk.heap.arena_count] if walk.heap.arena_count else b""
+            raw["pause_s"] += (marks_end - marks_begun) * 1e-9
         raw.update(allocator_to_raw(guard, &allocator))
         raw["stats"] = stats.text[:stats.length] if stats_error == MI_OK else None
         raw["stats_reason"] = None
@@ -263,8 +259,6 @@ cdef dict heap_of_this_process(unsigned what, bint statistics, uint64_t until, b
                                    "CPython prints no statistics while a hook stands before its allocator")
     finally:
         mi_heap_walk_free(&walk)
-        if what & MI_WALK_BLOCKS and error == MI_OK:
-            mi_heap_walk_free(&block_walk)
         if stats_error == MI_OK:
             mi_malloc_stats_free(&stats)
     raw["kind"] = "pymalloc" if allocator.pymalloc or raw["arenas"] else "malloc"

@@ -21,6 +21,8 @@ cdef extern from "unistd.h":
 RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
 # those that walk what grows with the program, while it waits
 RAW_PAUSING = ("heap", "gc", "memory")
+RAW_CONTENTS = 1500000  # blocks whose content is told for a page that draws them
+RAW_RETAINED = 15  # objects with the largest retained sizes, for a page
 
 
 cdef dict failed(error):
@@ -44,7 +46,8 @@ cdef _Table census_aside(max_pause, consistent):
     return table
 
 
-def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, stored=False, consistent=False):
+def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, stored=False, consistent=False,
+             retained=False, objects=False):
     """Every capture that a report needs: {section: what its function returned}.
 
     A capture that fails leaves {"error": code, "reason": text} as its section and does not keep the others from coming.
@@ -57,6 +60,8 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
     stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
                   is bytes in marshal's format: its values must not lie in what is measured after it
     consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap
+    retained -- with `drawn`: and the objects with the largest retained sizes
+    objects -- with `stored`: and every object and reference, read last
     """
     functions = globals()
     raw = {"own_blocks": own_blocks}
@@ -80,9 +85,19 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
             raw[section]["enabled"] = gc_enabled
     if drawn and not stored:  # last: nothing that it leaves behind is in another figure
         try:
-            raw["census"] = census_capture(max_pause=max_pause)
+            raw["census"] = census_capture(max_pause=max_pause, contents=RAW_CONTENTS)
         except Exception as error:
             raw["census"] = failed(error)
+    if retained:
+        try:
+            raw["references"] = references_capture(top=RAW_RETAINED, max_pause=max_pause)
+        except Exception as error:
+            raw["references"] = failed(error)
+    if objects:
+        try:
+            raw["graph"] = graph_capture(max_pause)
+        except Exception as error:
+            raw["graph"] = failed(error)
     for name in ("pools", "blocks"):
         table = raw["heap"].get(name)
         if type(table) is _Table:
@@ -116,11 +131,11 @@ cdef record_write(int fd, uint32_t kind, object value):
 
 def raw_record(
     int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0, bint drawn=False, bint stored=False,
-    bint consistent=False,
+    bint consistent=False, bint retained=False, bint objects=False,
 ):
     """raw_take() as a record of the launcher's file; what csrc/launch/preload.c calls."""
     raw = raw_take(None if own_blocks < 0 else own_blocks, bool(gc_enabled), max_pause, bool(drawn), bool(stored),
-                   bool(consistent))
+                   bool(consistent), bool(retained), bool(objects))
     process = raw["process"]
     if process.get("open_files") is not None:
         process["open_files"] -= 1  # the launcher's file
@@ -134,6 +149,11 @@ def raw_record_drawn(int fd, int kind, int64_t own_blocks, bint gc_enabled, doub
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True)
 
 
+def raw_record_page(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with what retains most, for the whole page."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True, False, False, True)
+
+
 def raw_record_stored(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """The same with each pool and a census, for a snapshot."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True)
@@ -142,6 +162,16 @@ def raw_record_stored(int fd, int kind, int64_t own_blocks, bint gc_enabled, dou
 def raw_record_stored_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """The same with the census walked in a frozen copy."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, True)
+
+
+def raw_record_objects(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """A snapshot's record with every object and reference."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, False, False, True)
+
+
+def raw_record_objects_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same with the census walked in a frozen copy."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, True, False, True)
 
 
 def growth_record(int fd, max_pause=None):

@@ -11,8 +11,9 @@ The raw format, what `_native.heap_capture()` returns. `kind` says what is in it
     arenas            -- packed ARENA records (csrc/allocators/obmalloc.h: mi_arena)
     pools             -- packed POOL records (mi_pool), in the order of the arenas, or None
     blocks            -- bitmap of live blocks: arena_size / 128 bytes an arena, one bit for each 16 bytes from its
-                         address on, least significant first, set where a block in use begins; of the first arenas
-                         alone where there was no time for more (max_pause) or they changed; or None
+                         address on, least significant first, set where a block in use begins; or None
+    marked            -- one byte an arena, 1 where `blocks` has it: the emptiest first where there was no time for all
+                         (max_pause); None where it has all
     arena_classes     -- packed ARENA_CLASS records: live blocks by arena (its place in `arenas`) and size class, in
                          order
     classes           -- packed CLASS records of all states walked; own_classes: of the calling interpreter's alone, or
@@ -187,12 +188,15 @@ class BlockReader:
 
     def __init__(self, raw: Mapping[str, Any], arenas: list[ArenaRow]) -> None:
         self.bitmap: bytes = raw["blocks"]
+        self.marked: bytes | None = raw["marked"]
         self.size: int = raw["arena_size"] // 128
         self.place = {row.address: at for at, row in enumerate(arenas)}
 
     def __call__(self, arena: Arena) -> bytes | None:
-        at = self.place[arena.address] * self.size
-        return self.bitmap[at : at + self.size] or None
+        place = self.place[arena.address]
+        if self.marked is not None and not self.marked[place]:
+            return None
+        return self.bitmap[place * self.size : (place + 1) * self.size] or None
 
 
 class ClassReader:

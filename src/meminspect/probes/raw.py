@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def take(max_pause: float | None = 1.0, *, drawn: bool = False) -> dict[str, Any]:
+def take(max_pause: float | None = 1.0, *, drawn: bool = False, retained: bool = False) -> dict[str, Any]:
     """{section: what its capture returned, or {"error": code, "reason": text}} of this process.
 
     Sections: heap, gc, gil, python, process, memory; and `own_blocks`, None here (see native/raw.pxi).
@@ -17,8 +17,9 @@ def take(max_pause: float | None = 1.0, *, drawn: bool = False) -> dict[str, Any
                  and say so; None: no ceiling
     drawn -- with a record of each pool, a bitmap of the live blocks, and a census (section `census`), for a view that
                  draws them
+    retained -- and the objects with the largest retained sizes (section `references`)
     """
     from meminspect import _native
 
-    taken: dict[str, Any] = _native.raw_take(max_pause=max_pause, drawn=drawn)
+    taken: dict[str, Any] = _native.raw_take(max_pause=max_pause, drawn=drawn, retained=retained)
     return taken

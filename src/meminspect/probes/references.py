@@ -18,6 +18,7 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..analysis.pinning import returned
@@ -251,3 +252,16 @@ def build_why(target: str, raw: Mapping[str, Any]) -> Why:
         reason=None if raw["targets"] else "no object of this type or at this address is known",
         pause_s=raw["pause_s"],
     )
+
+
+def without_keys(path: PathToRoot) -> PathToRoot:
+    """The same path with the keys of dicts left out, for a page to share: names of modules and attributes stay."""
+    steps, names = [], path.root == "modules"
+    for step in path.steps:
+        how = step.how
+        if how is not None and how.role == "value" and not names:
+            how = replace(how, name=None)
+        steps.append(replace(step, how=how))
+        if how is not None:
+            names = how.name in ("__dict__", "f_locals") or (path.root == "modules" and len(steps) == 2)
+    return replace(path, steps=tuple(steps), text=path_text(steps))

@@ -12,7 +12,12 @@ FINAL = 5  # csrc/launch/record.h: MI_RECORD_FINAL
 
 
 def snapshot(
-    path: str | os.PathLike[str], *, force: bool = False, max_pause: float | None = 1.0, consistent: bool = False
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    max_pause: float | None = 1.0,
+    consistent: bool = False,
+    objects: bool = False,
 ) -> None:
     """Writes heap map, census, memory tree, collector and GIL of this process, now, as the folder `path` (NAME.mi).
 
@@ -24,6 +29,8 @@ def snapshot(
     max_pause -- seconds for which each part may keep the process waiting; what is not measured by then is left out
     consistent -- the census walks in a frozen copy (see census()), made right behind the heap map; the other parts are
         read from the process itself. Where no copy can be made, the snapshot is without a census and says why.
+    objects -- and every object and reference, which takes up to a hundred bytes an object while it is handed over;
+        where max_pause is too short for it, the snapshot is without them and says so
 
     Raises SnapshotError: pyarrow is missing, the name is taken, it cannot be written.
     """
@@ -34,7 +41,7 @@ def snapshot(
     require_writer()
     captured = os.memfd_create("meminspect-snapshot", os.MFD_CLOEXEC)
     try:
-        take(captured, max_pause, consistent)
+        take(captured, max_pause, consistent, objects)
         write(captured, name, force)
     finally:
         os.close(captured)
@@ -50,14 +57,19 @@ def require_writer() -> None:
         raise SnapshotError("snapshots are written by another process, and this one does not know its interpreter")
 
 
-def take(fd: int, max_pause: float | None, consistent: bool) -> None:
+def take(fd: int, max_pause: float | None, consistent: bool, objects: bool) -> None:
     """The captures as one record."""
     import gc
 
     from .. import _native
 
-    record = _native.raw_record_stored_consistent if consistent else _native.raw_record_stored
+    record = getattr(_native, record_name(consistent, objects))
     record(fd, FINAL, -1, gc.isenabled(), 1e9 if max_pause is None else max_pause)
+
+
+def record_name(consistent: bool, objects: bool) -> str:
+    """The function of the native core that takes a snapshot's captures."""
+    return ("raw_record_objects" if objects else "raw_record_stored") + ("_consistent" if consistent else "")
 
 
 def write(fd: int, path: str, force: bool) -> None:

@@ -258,6 +258,19 @@ PROCESS = (
     number("live_bytes", "bytes", "in these", nullable=True),
 )
 
+OBJECTS = (
+    number("id", "", "number of the node: objects in order of address, then the roots"),
+    number("address", "address", "of the object; null for a root", nullable=True),
+    text("type", "qualified name of its type; of a root its name"),
+    text("module", "of the type; null where it is unknown, and for a root", nullable=True),
+    number("bytes", "bytes", "of its blocks, buffers included, as allocated"),
+    number("unexplained", "count", "references counted by it and not found; null for a root", nullable=True),
+)
+EDGES = (
+    number("source", "", "id of the node that refers"),
+    number("target", "", "id of the object that it refers to"),
+)
+
 TABLES = (
     Table("process", "process", "one row: the process and its sums", PROCESS, process_rows),
     Table("memory", "memory", "where resident memory is: the nodes of a tree", MEMORY, memory_rows),
@@ -280,6 +293,9 @@ TABLES = (
           of_census("free_lists", FREE_LISTS)),
     Table("unknown", "census", "live blocks that nothing named", UNKNOWN, of_census("unknown", UNKNOWN)),
     Table("contents", "census", "what live blocks hold, by size", CONTENTS, of_census("size_classes", CONTENTS)),
+    # written and read by columns (store/objects.py)
+    Table("objects", "objects", "every object and root, with --objects", OBJECTS, lambda _report, _census: ()),
+    Table("edges", "objects", "every reference between them, with --objects", EDGES, lambda _report, _census: ()),
 )  # fmt: skip
 BY_NAME = {table.name: table for table in TABLES}
 FILES = frozenset([MANIFEST, *(table.file for table in TABLES)])

@@ -16,6 +16,7 @@ from ..errors import SnapshotError
 from ..models.base import plain
 from ..models.census import Census
 from ..models.report import Report
+from . import objects
 from .folder import create, new_folder
 from .rebuild import facts_of
 from .schema import FORMAT, MANIFEST, SCHEMA, TABLES, Column, Row, Table
@@ -36,7 +37,9 @@ def write_raw(raw: Mapping[str, Any], context: Mapping[str, Any], path: str, *, 
     from ..probes import report as reports
 
     census, reason = census_of_raw(raw.get("census"))
-    return write(reports.build(raw, context), census, path, force=force, census_reason=reason)
+    return write(
+        reports.build(raw, context), census, path, force=force, census_reason=reason, graph=raw.get("graph")
+    )  # fmt: skip
 
 
 def census_of_raw(raw: Any) -> tuple[Census | None, str | None]:
@@ -54,10 +57,21 @@ def census_of_raw(raw: Any) -> tuple[Census | None, str | None]:
 
 
 def write(
-    report: Report, census: Census | None, path: str, *, force: bool = False, census_reason: str | None = None
+    report: Report,
+    census: Census | None,
+    path: str,
+    *,
+    force: bool = False,
+    census_reason: str | None = None,
+    graph: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a snapshot under another name beside `path`, and renames it when it is whole."""
+    """Writes a snapshot under another name beside `path`, and renames it when it is whole.
+
+    graph -- what `_native.graph_capture()` gave, or why it gave nothing; None: it was not asked for
+    """
     missing = dict(report.missing)
+    if graph is not None and "error" in graph:
+        missing["objects"] = str(graph.get("reason") or graph["error"])
     if census is None:
         missing["census"] = census_reason or "it was not captured"
     if report.pymalloc is None or not report.pymalloc.has_pools:
@@ -65,10 +79,10 @@ def write(
     with new_folder(path, force=force) as folder:
         tables = {}
         for table in TABLES:
-            if table.needs in missing:
+            if table.needs in missing or (table.needs == "objects" and graph is None):
                 continue
             try:
-                tables[table.name] = write_table(folder, table, report, census)
+                tables[table.name] = write_table(folder, table, report, census, graph)
             except OverflowError as error:  # one figure that cannot be right does not take the others away
                 os.unlink(os.path.join(folder, table.file))
                 missing[table.name] = f"it was not written: a figure is out of range ({error})"
@@ -99,25 +113,25 @@ def manifest(
     }
 
 
-def write_table(folder: str, table: Table, report: Report, census: Census | None) -> dict[str, Any]:
+def write_table(
+    folder: str, table: Table, report: Report, census: Census | None, graph: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """One Parquet file; what the manifest says of it."""
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = arrow_schema(table)
-    rows = iter(table.rows(report, census))
+    if table.needs == "objects" and graph is not None:
+        parts = objects.batches(table.name, graph)
+    else:
+        parts = arrays_of(table, schema, iter(table.rows(report, census)))
     count = 0
     with os.fdopen(create(folder, table.file), "wb") as file:
         with parquet.ParquetWriter(
             file, schema, compression="zstd", store_schema=False, write_page_checksum=True
         ) as writer:
-            for batch in batches(rows):
-                count += len(batch)
-                columns = zip(*batch, strict=True)
-                arrays = [
-                    pa.array(stored(column, values), type=field.type)
-                    for column, values, field in zip(table.columns, columns, schema, strict=True)
-                ]
+            for arrays in parts:
+                count += len(arrays[0])
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         file.flush()
         os.fsync(file.fileno())
@@ -131,6 +145,18 @@ def write_table(folder: str, table: Table, report: Report, census: Census | None
         "sha256": digest,
         "columns": plain([vars(column) for column in table.columns]),
     }
+
+
+def arrays_of(table: Table, schema: Any, rows: Iterator[Row]) -> Iterator[list[Any]]:
+    """Rows as arrays of the columns, some at a time."""
+    import pyarrow as pa
+
+    for batch in batches(rows):
+        columns = zip(*batch, strict=True)
+        yield [
+            pa.array(stored(column, values), type=field.type)
+            for column, values, field in zip(table.columns, columns, schema, strict=True)
+        ]
 
 
 def arrow_schema(table: Table) -> Any:

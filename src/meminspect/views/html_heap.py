@@ -11,28 +11,18 @@ import zlib
 from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from ..models.contents import Contents
 from ..models.heap import Arena, HeapMap, Pool
 from .sanitize import clean
 
 POOLS = 400_000  # records in a page: 6 GiB of pymalloc
 BLOCKS_BYTES = 1_200_000  # of compressed bitmaps
 BLOCKS_UNPACKED = 16 << 20  # what a browser unpacks
+CONTENTS = 800_000  # live blocks whose content is in a page
 NOTHING = 0xFFFF  # no size class, no content
 WORDS = (("B", 1), ("H", 2), ("I", 4))
-
-
-class Contents(Protocol):
-    """What is in the blocks, where a census tells it.
-
-    names -- of what can be in a block: types, owners of buffers
-    """
-
-    names: Sequence[str]
-
-    def of(self, arena: Arena) -> Sequence[int] | None:
-        """Places in `names`, one for each live block of the arena in order of address; None where it is not known."""
 
 
 class Tables:
@@ -76,7 +66,8 @@ def tables(heap: HeapMap, contents: Contents | None = None) -> dict[str, Any]:
     drawn = arenas_to_draw(heap, arenas)
     result.add("drawn", [place for place, _ in drawn])
     result.add_bytes("blocks", b"".join(bitmap for _, bitmap in drawn))
-    add_contents(result, [arenas[place] for place, _ in drawn], contents)
+    if contents is not None:
+        add_contents(result, heap, arenas, pools, drawn, contents)
     return {
         **result.packed(),
         "contents": [clean(name) for name in contents.names] if contents else None,
@@ -110,15 +101,38 @@ def add_pools(result: Tables, arenas: Sequence[Arena], flat: Sequence[Pool], poo
     result.add("pool_untouched", [pool.untouched for pool in flat])
 
 
-def add_contents(result: Tables, drawn: Sequence[Arena], contents: Contents | None) -> None:
-    """For each live block of the drawn arenas the place of its content's name; NOTHING where it is not known."""
-    if contents is None:
-        return
-    places: list[int] = []
-    for arena in drawn:
-        known = contents.of(arena)
-        places += [NOTHING] * arena.used_blocks if known is None else known
-    result.add("content", places)
+def add_contents(
+    result: Tables,
+    heap: HeapMap,
+    arenas: Sequence[Arena],
+    pools: Sequence[Sequence[Pool]],
+    drawn: Sequence[tuple[int, bytes]],
+    contents: Contents,
+) -> None:
+    """For each pool the place of the name of what it holds most of, and the same of each live block of drawn arenas.
+
+    Of the emptiest first, as far as there is room; NOTHING where it is not known.
+    """
+    of_pools: list[int] = []
+    for arena, rows in zip(arenas, pools, strict=True):
+        known = contents.pools(arena.address)
+        of_pools += known if len(known) == len(rows) else [NOTHING] * len(rows)
+    result.add("pool_content", of_pools)
+    room, of_blocks, told = CONTENTS, array("H"), []
+    bitmaps = dict(drawn)
+    for place in by_need(arenas):
+        blocks = contents.blocks(arenas[place].address)
+        room -= arenas[place].used_blocks
+        if room >= 0 and place in bitmaps and blocks is not None:
+            told.append(place)
+            of_blocks.extend(blocks.get(unit, NOTHING) for unit in units(bitmaps[place]))
+    result.add("told", told)
+    result.add("content", of_blocks)
+
+
+def units(bitmap: bytes) -> list[int]:
+    """The places of the bits that are set."""
+    return [at * 8 + bit for at, byte in enumerate(bitmap) if byte for bit in range(8) if byte >> bit & 1]
 
 
 def arenas_with_pools(heap: HeapMap, arenas: Sequence[Arena]) -> set[int]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MeminspectError
 from ..models.report import Report
 from . import html_sections
-from .html_heap import Contents, tables
-from .palette import OCCUPANCY
+from .html_heap import tables
+from .palette import CONTENTS, OCCUPANCY
 from .report_head import doubts, headline, subject
 from .sanitize import TEXT_LIMIT, clean
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from ..models.census import Census
+    from ..models.contents import Contents
+    from ..models.references import RetainedSizes
 
 SCRIPTS = ("echarts.min.js", "page.js", "heap_map.js", "start.js")
 TEMPLATE = "page.html.jinja"
@@ -76,12 +78,18 @@ def policy(scripts: list[str], style: str) -> str:
 
 
 def render(
-    report: Report, *, census: Census | None = None, contents: Contents | None = None, only_map: bool = False
+    report: Report,
+    *,
+    census: Census | None = None,
+    contents: Contents | None = None,
+    top: RetainedSizes | str | None = None,
+    only_map: bool = False,
 ) -> str:
     """The whole file.
 
     census   -- adds what is in the blocks, by type
     contents -- what is in each block of the arenas that are drawn block by block
+    top      -- adds what would go with single objects; a text: why that is not known
     only_map -- the arenas and size classes alone (`map --html`)
 
     Raises NoHtml without jinja2.
@@ -92,9 +100,12 @@ def render(
     heap = report.pymalloc
     scripts = [asset(name) for name in SCRIPTS]
     style = asset("page.css")
-    sections = html_sections.all_of(report, census, only_map=only_map)
+    sections = html_sections.all_of(report, census, top, only_map=only_map)
     data: dict[str, Any] = {
         "occupancy": [{"label": step.label, "light": step.light, "dark": step.dark} for step in OCCUPANCY],
+        "contents": [
+            {"light": light, "dark": dark} for light, dark, _ in CONTENTS[: len(contents.names) if contents else 0]
+        ],
         "tree": None if only_map or report.memory is None else html_sections.tree(report.memory.tree),
         "heap": tables(heap, contents) if heap is not None and heap.arenas else None,
         "words": sections["words"],

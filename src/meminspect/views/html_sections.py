@@ -8,6 +8,7 @@ from ..analysis.fragmentation import class_fragmentation
 from ..analysis.words import count, mib, percent, seconds, size
 from ..models.heap import HeapMap
 from ..models.memory import MemoryNode
+from ..models.references import ROOTS
 from ..models.report import Finding, Report
 from .report_head import cgroup_facts, heap_verdict, kernel_sums, process_facts, stated_above, tree_verdict
 from .report_heap import fragmentation_sentences, ledger_parts, summary, words
@@ -16,13 +17,14 @@ from .sanitize import clean
 
 if TYPE_CHECKING:
     from ..models.census import Census
+    from ..models.references import RetainedSizes
 
 TYPES = 25
 CHILDREN = 200  # of one node of the tree
 MALLOC_ARENAS = 20
 
 
-def all_of(report: Report, census: Census | None, *, only_map: bool) -> dict[str, Any]:
+def all_of(report: Report, census: Census | None, top: RetainedSizes | str | None, *, only_map: bool) -> dict[str, Any]:
     """What each section of the template needs, None for one that is left out."""
     heap = report.pymalloc
     return {
@@ -34,6 +36,7 @@ def all_of(report: Report, census: Census | None, *, only_map: bool) -> dict[str
         "heap": heap_facts(report),
         "size_classes": size_classes(heap) if heap is not None else [],
         "census": census_facts(census) if census is not None else None,
+        "retained": top if isinstance(top, str) or top is None or only_map else retained(top),
         "large": None if only_map else large(report),
         "gc": None if only_map else gc(report),
         "gil": None if only_map else gil(report),
@@ -208,6 +211,23 @@ def census_facts(census: Census) -> dict[str, Any]:
         "unknown": unknown,
         "sentence": f"{coverage}; taken {held} for {seconds(census.pause_s)}.",
         "reason": census.reason,
+    }
+
+
+def retained(top: RetainedSizes) -> dict[str, Any]:
+    """The objects with which most would go, and what hangs under each kind of root alone."""
+    total = max(1, top.total_bytes)
+    return {
+        "rows": [row(item.node.text, item.retained_bytes, total) | {"path": item.path.text} for item in top.rows],
+        "roots": [
+            row(ROOTS.get(item.root, item.root), item.retained_bytes, total, item.references)
+            for item in sorted(top.roots, key=lambda item: -item.retained_bytes)
+            if item.retained_bytes
+        ],
+        "sentence": (
+            f"{top.objects:,} objects and {top.references:,} references were read in {seconds(top.pause_s)}; "
+            f"{size(top.garbage_bytes)} is reachable from no root"
+        ),
     }
 
 

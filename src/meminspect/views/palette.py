@@ -40,3 +40,20 @@ OCCUPANCY = (
 def step(occupancy: float) -> int:
     """The place in OCCUPANCY of a share of live bytes, 0 to 1."""
     return 0 if occupancy <= 0 else 1 + sum(occupancy >= limit for limit in SHADE_LIMITS)
+
+
+# What pools and blocks hold, the most frequent first: (light page, dark page, terminal). All behind these is grey.
+CONTENTS = (
+    ("#2767ad", "#69a7ec", "color(69)"),
+    ("#e8590c", "#f0803c", "color(208)"),
+    ("#1f7a78", "#3fb5b1", "color(37)"),
+    ("#a2496f", "#d77ba3", "color(168)"),
+    ("#8a6d00", "#d6b43c", "color(178)"),
+    ("#6b4fa0", "#a78bdc", "color(141)"),
+    ("#5a6b2f", "#a3b86c", "color(107)"),
+    ("#b3261e", "#e5736b", "color(167)"),
+    ("#0f7fb5", "#56c3ee", "color(45)"),
+    ("#7a4a21", "#c08a58", "color(137)"),
+    ("#c2187a", "#ef6fb7", "color(205)"),
+    ("#2e7d32", "#6cc070", "color(71)"),
+)

@@ -26,7 +26,7 @@ const heapMap = (() => {
 
   let t; // columns by name
   let firstPool, firstBlock; // by arena: place of its first pool; where its bitmap begins, or -1
-  let firstContent; // by arena: place of the content of its first live block
+  let firstContent; // by arena: place of the content of its first live block, or -1
   let cols, rows, across, order, placeOf; // cells of an arena; arenas in a line, and which arena lies where
 
   const arenaCount = () => t.arena_low.length;
@@ -43,11 +43,13 @@ const heapMap = (() => {
     firstBlock = new Int32Array(arenaCount()).fill(-1);
     firstContent = new Int32Array(arenaCount()).fill(-1);
     let at = 0, content = 0;
+    for (const arena of t.told ?? []) {
+      firstContent[arena] = content;
+      content += t.arena_blocks[arena];
+    }
     for (const arena of t.drawn) {
       firstBlock[arena] = at;
-      firstContent[arena] = content;
       at += bytesOf(arena) / 128;
-      content += t.arena_blocks[arena];
     }
     const slots = Math.max(...Array.from(t.arena_size, (pages) => Math.ceil((pages * 4096) / heap.pool_size)));
     cols = Math.ceil(Math.sqrt(slots));
@@ -92,13 +94,16 @@ const heapMap = (() => {
     return `hsl(${Math.round(255 - 225 * at)} 58% ${lightness}%)`;
   }
 
-  const contentColor = (id) => `hsl(${(id * 137.5) % 360} 55% ${page.isDark() ? 62 : 45}%)`;
+  const contentKey = (id) => (id === NOTHING ? "content unknown" : id < page.data.contents.length ? "content " + id : "content other");
+  const contentColor = (id) => (id === NOTHING ? page.color("text") : id < page.data.contents.length
+    ? page.data.contents[id][page.isDark() ? "dark" : "light"] : page.color("soft"));
   const emptyColor = () => stepColor(0);
   const untouchedColor = () => page.color("line");
 
   function keyOfPool(pool) {
     if (pool === FREE_POOL || isFree(pool)) return "free";
     if (mode === "class") return "class " + t.pool_class[pool];
+    if (mode === "content") return contentKey(t.pool_content[pool]);
     return "step " + stepOf(share(pool));
   }
 
@@ -109,6 +114,7 @@ const heapMap = (() => {
 
   function colorOfPool(pool) {
     if (isFree(pool)) return emptyColor();
+    if (mode === "content") return contentColor(t.pool_content[pool]);
     return mode === "class"
       ? ramp(classes.indexOf(t.pool_class[pool]), classes.length) : stepColor(stepOf(share(pool)));
   }
@@ -268,7 +274,7 @@ const heapMap = (() => {
       for (let slot = 0; slot < slots.length; slot++) {
         const x = x0 + (slot % cols) * size, y = y0 + Math.floor(slot / cols) * size;
         if (slots[slot] < 0 || isFree(slots[slot]) || x > width || y > height || x + size < 0 || y + size < 0) continue;
-        if (!hidden.has(keyOfPool(slots[slot]))) drawPool(context, arena, slots[slot], x + gap / 2, y + gap / 2, size - gap);
+        if (mode === "content" || !hidden.has(keyOfPool(slots[slot]))) drawPool(context, arena, slots[slot], x + gap / 2, y + gap / 2, size - gap);
       }
     }
   }
@@ -281,7 +287,7 @@ const heapMap = (() => {
       context.fillStyle = emptyColor();
       context.fillRect(x, y, size, size);
       context.fillStyle = colorOfPool(pool);
-      context.fillRect(x, y + size * (1 - share(pool)), size, size * share(pool));
+      if (!hidden.has(keyOfPool(pool))) context.fillRect(x, y + size * (1 - share(pool)), size, size * share(pool));
       return;
     }
     const grid = Math.ceil(Math.sqrt(total)), step = size / grid, side = Math.max(step * 0.5, step - Math.min(1.5, step * 0.2));
@@ -292,7 +298,10 @@ const heapMap = (() => {
     for (let block = 0; block < total; block++) {
       const used = isLive(arena, pool, block);
       context.fillStyle = used ? live : block >= untouchedFrom ? untouched : empty;
-      if (used && mode === "content") context.fillStyle = contentColor(t.content[ordinal++]);
+      if (used && mode === "content") {
+        const id = ordinal < 0 ? t.pool_content[pool] : t.content[ordinal++];
+        context.fillStyle = hidden.has(contentKey(id)) ? page.color("raised") : contentColor(id);
+      }
       context.fillRect(x + (block % grid) * step, y + Math.floor(block / grid) * step, side, side);
     }
   }
@@ -306,16 +315,18 @@ const heapMap = (() => {
 
   function contentBefore(arena, pool) {
     let ordinal = firstContent[arena];
+    if (ordinal < 0) return -1;
     for (let other = firstPool[arena]; other < pool; other++) if (!isFree(other)) ordinal += t.pool_used[other];
     return ordinal;
   }
 
   function contentOf(arena, pool, block) {
-    if (!t.content) return null;
+    if (!t.content) return null; // no census
     let ordinal = contentBefore(arena, pool);
+    if (ordinal < 0) return null; // not in this page
     for (let before = 0; before < block; before++) ordinal += isLive(arena, pool, before);
     const id = t.content[ordinal];
-    return id === NOTHING ? null : heap.contents[id];
+    return id === NOTHING ? "content unknown" : heap.contents[id];
   }
 
   function outline(context) {
@@ -386,7 +397,8 @@ const heapMap = (() => {
       else {
         lines.push(`${name} at ${start}: blocks of ${page.number(blockSize(pool))} bytes, ` +
           `${page.number(t.pool_used[pool])} live, ${page.number(t.pool_free[pool])} free` +
-          (t.pool_untouched[pool] ? ` (${page.number(t.pool_untouched[pool])} never handed out)` : ""));
+          (t.pool_untouched[pool] ? ` (${page.number(t.pool_untouched[pool])} never handed out)` : "") +
+          (t.pool_content && t.pool_content[pool] !== NOTHING ? `, mostly ${heap.contents[t.pool_content[pool]]}` : ""));
       }
     }
     const whole = `${arenaWord[0].toUpperCase()}${arenaWord.slice(1)} at ${hex(address(arena))}: ${page.percent(occupancy(arena))} live, ` +
@@ -412,6 +424,9 @@ const heapMap = (() => {
   function legend() {
     const items = mode === "class"
       ? classes.map((index, place) => ["class " + index, page.number(heap.sizes[index]), ramp(place, classes.length)])
+      : mode === "content"
+      ? page.data.contents.map((_, id) => ["content " + id, heap.contents[id], contentColor(id)])
+        .concat([["content other", "anything else", contentColor(NOTHING - 1)], ["content unknown", "unknown", contentColor(NOTHING)]])
       : page.data.occupancy.map((step, place) => ["step " + place, step.label + (place ? " live" : ""), stepColor(place)]).slice(1);
     items.push(["free", `free ${poolWord}`, emptyColor()]);
     if (t.arena_pools_never_used.some((count) => count)) items.push(["never", "never used", untouchedColor()]);
@@ -581,6 +596,7 @@ const heapMap = (() => {
     const parts = [];
     if (heap.without_pools) parts.push(`${plural(heap.without_pools, arenaWord)} of ${page.number(arenaCount())}, the fullest, are shown without ${poolWord}s.`);
     if (t.drawn.length && t.drawn.length < arenaCount()) parts.push(`Single blocks are in this page for ${page.number(t.drawn.length)} of ${plural(arenaCount(), arenaWord)}, those before others that fewest live blocks keep.`);
+    if (t.told && t.told.length < t.drawn.length) parts.push(`What single blocks hold is told for ${page.number(t.told.length)} of them.`);
     return parts.length ? " " + parts.join(" ") : "";
   }
 
@@ -614,6 +630,23 @@ const heapMap = (() => {
     start,
     // for tests: where things lie on the canvas now
     state: () => ({ scale: view.scale, fitScale, chosen, arenas: arenaCount(), mode, pools: t.pool_class.length, drawn: t.drawn.length }),
+    drawnArenas: () => Array.from(t.drawn),
+    slots: (arena) => cells[arena].length,
+    blocks: (arena, slot) => {
+      const pool = cells[arena][slot];
+      return pool < 0 || isFree(pool) ? 0 : t.pool_used[pool] + t.pool_free[pool];
+    },
+    contentAt: ({ arena, slot, block }) => (isLive(arena, cells[arena][slot], block) ? contentOf(arena, cells[arena][slot], block) : null),
+    show: ({ arena, slot }) => {
+      const [left, top] = originOf(arena);
+      closeUp(left + (slot % cols), top + Math.floor(slot / cols), 1, 1);
+    },
+    pointOfBlock: ({ arena, slot, block }) => {
+      const [left, top] = originOf(arena);
+      const box = blockBox(arena, cells[arena][slot], block);
+      return [view.x + (left + (slot % cols)) * view.scale + box.x + box.size / 2,
+        view.y + (top + Math.floor(slot / cols)) * view.scale + box.y + box.size / 2];
+    },
     pointOf: (arena, slot = -1) => {
       const [left, top] = originOf(arena);
       const x = slot < 0 ? cols / 2 : (slot % cols) + 0.5, y = slot < 0 ? rows / 2 : Math.floor(slot / cols) + 0.5;

@@ -1,0 +1,131 @@
+"""Every object and reference of a snapshot: the columns come back as they were captured, and are what the program made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+
+import pytest
+
+pa = pytest.importorskip("pyarrow")
+import meminspect
+from meminspect import _native
+from meminspect.errors import SnapshotError
+from meminspect.store import objects
+from meminspect.store.read import load
+from meminspect.store.schema import BY_NAME
+from meminspect.store.write import arrow_schema
+
+WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+needs_graph = pytest.mark.skipif(not WITH_GIL, reason="references are not read in free-threaded builds")
+
+CHAIN = """
+class Node:
+    __slots__ = ("next", "text")
+first = None
+for number in range(1000):
+    node = Node()
+    node.next, node.text = first, f"a text of its own {number}"
+    first = node
+del node
+"""
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("objects")
+    (folder / "chain.py").write_text(CHAIN)
+    command = [sys.executable, "-m", "meminspect", "snapshot", "--objects", "--max-pause", "60", "-o", "chain.mi"]
+    done = subprocess.run([*command, "chain.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "chain.mi"
+
+
+@needs_graph
+def test_a_chain_is_found_link_by_link(chain: Path) -> None:
+    graph = objects.graph(load(chain))
+    nodes = [at for at in range(graph.objects) if graph.names[graph.types[at]] == ("__main__", "Node")]
+    assert len(nodes) == 1000
+    following = {at: list(graph.edges[graph.offsets[at] : graph.offsets[at + 1]]) for at in nodes}
+    kinds = [sorted(graph.names[graph.types[to]][1] for to in to_all) for to_all in following.values()]
+    assert kinds.count(["Node", "str", "type"]) == 999
+    ends = [at for at in nodes if not any(to in following for to in following[at])]
+    starts = set(nodes) - {to for to_all in following.values() for to in to_all}
+    assert (len(ends), len(starts)) == (1, 1)
+    [at] = starts
+    for _ in range(999):
+        [at] = [to for to in following[at] if to in following]
+    assert [at] == ends
+    assert all(graph.sizes[at] >= 48 for at in nodes)  # GC head, header, two slots
+    assert list(graph.addresses) == sorted(graph.addresses)
+
+
+@needs_graph
+def test_the_columns_come_back_as_they_were_captured() -> None:
+    raw = _native.graph_capture(None)
+    tables = {}
+    for name in ("objects", "edges"):
+        schema = arrow_schema(BY_NAME[name])
+        parts = [pa.Table.from_arrays(part, schema=schema) for part in objects.batches(name, raw)]
+        tables[name] = pa.concat_tables(parts)
+    graph = objects.graph_of("here", tables["objects"], tables["edges"])
+    assert graph.objects == raw["objects"]
+    assert graph.roots == tuple(raw["roots"])
+    assert graph.addresses.tobytes() == raw["addresses"]
+    assert graph.offsets.tobytes() == raw["offsets"]
+    assert array("I", graph.edges).tobytes() == raw["edges"]
+    assert array("I", (size // raw["unit"] for size in graph.sizes)).tobytes() == raw["sizes"]
+    assert array("I", graph.unexplained).tobytes() == raw["unexplained"]
+    theirs = array("I", raw["types"])
+    for at in range(0, graph.objects, 97):
+        assert graph.names[graph.types[at]] == tuple(map(objects.shown, raw["names"][theirs[at]]))
+
+
+@needs_graph
+def test_sql_asks_who_refers_to_whom(chain: Path) -> None:
+    pytest.importorskip("duckdb")
+    sql = (
+        "select count(*) as links from edges e join objects a on a.id = e.source join objects b on b.id = e.target "
+        "where a.type = 'Node' and b.type = 'Node'"
+    )
+    command = [sys.executable, "-m", "meminspect", "query", "--json", sql, str(chain)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "999" in done.stdout
+
+
+@needs_graph
+def test_of_this_process(tmp_path: Path) -> None:
+    kept = [{"key": number} for number in range(500)]
+    meminspect.snapshot(tmp_path / "own.mi", objects=True, max_pause=None)
+    snapshot = load(tmp_path / "own.mi")
+    addresses = set(objects.graph(snapshot).addresses)
+    assert {id(item) for item in kept} <= addresses
+
+
+def test_without_objects_it_says_so(tmp_path: Path) -> None:
+    meminspect.snapshot(tmp_path / "own.mi")
+    snapshot = load(tmp_path / "own.mi")
+    assert "objects" not in snapshot.tables
+    assert "objects" not in snapshot.missing
+    with pytest.raises(SnapshotError, match="was taken without --objects"):
+        objects.graph(snapshot)
+
+
+@pytest.mark.skipif(WITH_GIL, reason="this build's references are read")
+def test_a_build_whose_references_are_not_read_says_so(tmp_path: Path) -> None:
+    meminspect.snapshot(tmp_path / "own.mi", objects=True)
+    assert "free-threaded" in load(tmp_path / "own.mi").missing["objects"]
+
+
+@needs_graph
+def test_what_contradicts_itself_is_refused(chain: Path) -> None:
+    snapshot = load(chain)
+    nodes, edges = snapshot.table("objects"), snapshot.table("edges")
+    outside = edges.set_column(1, "target", pa.array([nodes.num_rows] * edges.num_rows, pa.int64()))
+    backwards = edges.take(list(range(edges.num_rows - 1, -1, -1)))
+    for changed_nodes, changed_edges in ((nodes, outside), (nodes, backwards), (nodes.slice(1), edges)):
+        with pytest.raises(SnapshotError, match="is damaged"):
+            objects.graph_of("x.mi", changed_nodes, changed_edges)
