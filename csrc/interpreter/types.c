@@ -54,6 +54,15 @@ static mi_kind kind_of_name(const char *name) {
     return MI_KIND_PLAIN;
 }
 
+/* A type's structure and name, of this process as they lie: the caller keeps the type alive. A system call for each field
+ * would take longer than a small heap. */
+static mi_error read_part(const mi_target *target, uintptr_t address, void *to, size_t size) {
+    if (target->kind != MI_TARGET_SELF || !mi_os_maps_covers(&target->maps, address, size))
+        return mi_target_read(target, address, to, size);
+    memcpy(to, (const void *)address, size);
+    return MI_OK;
+}
+
 static int has(uint64_t flags, int bit) { return (int)(flags >> bit & 1); }
 
 /* The nearest base whose name is known decides; OrderedDict comes before its base dict. */
@@ -62,12 +71,12 @@ static mi_kind kind_of(const mi_target *target, const mi_layout *layout, uintptr
     for (int depth = 0; type && depth < MOST_BASES; depth++) {
         char name[48] = "";
         uintptr_t at;
-        if (!mi_target_word(target, type + (uintptr_t)layout->type_name, &at) &&
-            !mi_target_read(target, at, name, sizeof name - 1)) {
+        if (!read_part(target, type + (uintptr_t)layout->type_name, &at, sizeof at) &&
+            !read_part(target, at, name, sizeof name - 1)) {
             mi_kind kind = kind_of_name(name);
             if (kind != MI_KIND_PLAIN) return kind;
         }
-        if (mi_target_word(target, type + (uintptr_t)layout->type_base, &type)) break;
+        if (read_part(target, type + (uintptr_t)layout->type_base, &type, sizeof type)) break;
     }
     if (has(flags, LIST_SUBCLASS)) return MI_KIND_LIST;
     if (has(flags, DICT_SUBCLASS)) return MI_KIND_DICT;
@@ -97,10 +106,9 @@ static mi_sizing sizing_of(const mi_layout *layout, const mi_type *type) {
 
 static mi_error read_type(const mi_target *target, const mi_layout *layout, uintptr_t address, mi_type *type) {
     int64_t basicsize, itemsize;
-    mi_error error = mi_target_read(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
-    if (!error)
-        error = mi_target_read(target, address + (uintptr_t)layout->type_basicsize, &basicsize, sizeof basicsize);
-    if (!error) error = mi_target_read(target, address + (uintptr_t)layout->type_itemsize, &itemsize, sizeof itemsize);
+    mi_error error = read_part(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
+    if (!error) error = read_part(target, address + (uintptr_t)layout->type_basicsize, &basicsize, sizeof basicsize);
+    if (!error) error = read_part(target, address + (uintptr_t)layout->type_itemsize, &itemsize, sizeof itemsize);
     if (error) return error;
     type->address = address;
     type->kind = (uint16_t)kind_of(target, layout, address, type->flags);
