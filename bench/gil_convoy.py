@@ -1,6 +1,6 @@
 """The convoy: an echo server beside a thread that computes, named by the trace, and what the switch interval trades.
 
-Two threads exchange requests over a socket pair while a third computes. Each time a request has come its thread needs
+A thread answers the requests of another process while a second thread computes. Each time a request has come it needs
 the GIL for a moment, and waits for it until the computing thread is made to let go: a switch interval.
 """
 

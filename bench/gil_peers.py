@@ -108,11 +108,15 @@ def ours(code: str) -> tuple[float | None, str]:
     )
 
 
+def spy() -> str | None:
+    return shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
+
+
 def py_spy(code: str) -> tuple[float | None, str]:
     """`py-spy record --gil`: samples of the threads that hold the GIL."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "raw.txt")
-        command = ["py-spy", "record", "--gil", "-r", "1000", "-f", "raw", "-o", str(target), "--", sys.executable]
+        command = [str(spy()), "record", "--gil", "-r", "1000", "-f", "raw", "-o", str(target), "--", sys.executable]
         text = python(code + TIMED, *command)
         if not target.exists():
             return None, (text.strip().splitlines() or ["it made no file"])[-1][:80]
@@ -134,7 +138,7 @@ def main() -> int:
     }
     there = {
         "gilknocker": importlib.util.find_spec("gilknocker"),
-        "py-spy --gil": shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy"),
+        "py-spy --gil": spy(),
         "viztracer": importlib.util.find_spec("viztracer"),
         "meminspect": True,
     }

@@ -54,7 +54,7 @@ def experiment(
             with _traced() as traced:
                 begin = time.perf_counter()
                 ran = run(seconds)
-                took = time.perf_counter() - begin
+                took = ran.seconds or time.perf_counter() - begin
             reason = reason or traced.reason
             results.append(_result(sys.getswitchinterval(), took, ran, traced.trace))
     finally:

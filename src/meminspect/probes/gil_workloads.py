@@ -8,21 +8,38 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import subprocess
+import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+CLIENT = """
+import array, socket, sys, time
+seconds, latencies = float(sys.argv[2]), array.array("d")
+with socket.socket(fileno=int(sys.argv[1])) as server:
+    server.sendall(b"!")
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        server.sendall(b"echo")
+        server.recv(64)
+        latencies.append(time.perf_counter() - begin)
+sys.stdout.buffer.write(latencies.tobytes())
+"""
 PIECE = 2000  # numbers that are added up in a piece of computing: some ten microseconds
 
 
 @dataclass
 class Ran:
-    """operations; how long each took, in seconds; pieces of computing done beside them, None where there are none."""
+    """operations; how long each took, in seconds; pieces of computing done beside them, None where there are none; the
+    seconds that all took, None where that is the time of the call."""
 
     operations: int
     latencies: list[float] = field(default_factory=list)
     beside: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,27 +84,28 @@ def cpu_cpu(seconds: float) -> Ran:
 
 
 def cpu_echo(seconds: float) -> Ran:
-    """An echo server and its client, beside a thread that computes."""
+    """An echo server for a client in another process, beside a thread that computes."""
     here, there = socket.socketpair()
-
-    def serve() -> None:
-        while data := there.recv(64):
-            there.sendall(data)
-
-    def ask() -> float:
+    command = [sys.executable, "-I", "-c", CLIENT, str(there.fileno()), str(seconds)]
+    with here, subprocess.Popen(command, pass_fds=[there.fileno()], stdout=subprocess.PIPE) as client:
+        there.close()
+        here.recv(1)  # the client is ready
         begin = time.perf_counter()
-        here.sendall(b"echo")
-        here.recv(64)
-        return time.perf_counter() - begin
 
-    with here, there:
-        server = threading.Thread(target=serve, name="echo server")
-        server.start()
-        try:
-            return beside_computing(seconds, ask)
-        finally:
-            here.shutdown(socket.SHUT_WR)
+        def serve() -> None:
+            while data := here.recv(64):
+                here.sendall(data)
+
+        with computing() as done:
+            server = threading.Thread(target=serve, name="echo server")
+            server.start()
             server.join()
+        took = time.perf_counter() - begin
+        assert client.stdout is not None
+        latencies = array("d", client.stdout.read())
+    if client.returncode:
+        raise RuntimeError(f"the client ended with status {client.returncode}")
+    return Ran(len(latencies), list(latencies), sum(done), took)
 
 
 def cpu_sleep(seconds: float) -> Ran:
@@ -141,7 +159,9 @@ def repeated(seconds: float, operation: Callable[[], float]) -> list[float]:
 
 WORKLOADS = {
     "cpu+cpu": Workload(cpu_cpu, "piece", "two threads that compute"),
-    "cpu+echo": Workload(cpu_echo, "request", "an echo server and its client beside a thread that computes"),
+    "cpu+echo": Workload(
+        cpu_echo, "request", "an echo server for a client in another process, beside a thread that computes"
+    ),
     "cpu+sleep": Workload(cpu_sleep, "sleep(0)", "a thread of sleep(0) beside a thread that computes"),
     "ping-pong": Workload(ping_pong, "round", "two threads that hand a number to and fro through queues"),
 }

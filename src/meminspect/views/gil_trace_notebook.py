@@ -1,5 +1,7 @@
-"""A trace of the GIL, and an experiment with its switch interval, in a notebook: well-formed HTML, no script, no style
-sheet. Text of the traced program is sanitised and escaped."""
+"""A trace of the GIL, and an experiment with its switch interval, in a notebook.
+
+Well-formed HTML without script or style sheet; text of the traced program is sanitised and escaped.
+"""
 
 from __future__ import annotations
 
@@ -88,8 +90,8 @@ def timeline(made: GilTrace) -> str:
         )
     return (
         f'<svg role="img" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" style="max-width:100%">'
-        f'<title>Timeline of the GIL: blue held, orange waited</title><path fill="{HELD}" d="{"".join(held)}"/><path fill="{WAITED}" '
-        f'd="{"".join(waited)}"/>{"".join(drawn)}</svg>'
+        f'<title>Timeline of the GIL: blue held, orange waited</title><path fill="{HELD}" d="{"".join(held)}"/>'
+        f'<path fill="{WAITED}" d="{"".join(waited)}"/>{"".join(drawn)}</svg>'
     )
 
 
