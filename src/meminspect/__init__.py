@@ -92,10 +92,11 @@ def _hang_in_views() -> None:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext meminspect`: the magic `%%gil`."""
-    from meminspect.integrations import notebook
+    """`%load_ext meminspect`: the magics %memory, %heapmap, %explain, %%growth and %%gil."""
+    from meminspect.integrations import magics, notebook
 
     notebook.load(shell)
+    magics.load(shell)
     _hang_in_views()
 
 

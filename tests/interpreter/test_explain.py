@@ -137,3 +137,18 @@ def test_print_of_a_model_without_a_page_is_its_repr() -> None:
     block = meminspect.block(object)
     assert str(block) == repr(block)
     assert isinstance(meminspect.explain(block), Explanation)
+
+
+def test_magics() -> None:
+    """`%load_ext meminspect`, as a notebook has it."""
+    api = pytest.importorskip("IPython.testing.globalipapp", reason="IPython is not installed")
+    shell = api.start_ipython() or api.get_ipython()
+    shell.run_line_magic("load_ext", "meminspect")
+    shell.user_ns["held"] = [1, 2, 3]
+    seen = shell.run_line_magic("explain", "held")
+    assert seen.header.address == id(shell.user_ns["held"])
+    assert shell.run_line_magic("memory", "").to_dict()
+    assert shell.run_line_magic("heapmap", "").allocator
+    grown = shell.run_cell_magic("growth", "", "kept = [float(n) for n in range(5000)]")
+    assert len(shell.user_ns["kept"]) == 5000
+    assert grown.to_dict()

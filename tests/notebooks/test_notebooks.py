@@ -13,9 +13,10 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 IN_CI = os.environ.get("MEMINSPECT_CI") == "1"
-# Where all interpreters are tested, these run the notebooks: the oldest, the newest, and the one of `make test`'s kind.
-# The demos that the notebooks show are run under every interpreter, by tests/interpreter/test_demos.py.
-RUNS = sys.version_info[:2] in ((3, 11), (3, 15)) or not IN_CI
+# Where many interpreters are tested, the oldest and the newest release with a GIL run the notebooks. The demos that they
+# show are run under every interpreter, by tests/interpreter/test_demos.py.
+SPECIAL = hasattr(sys, "gettotalrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)()
+RUNS = not IN_CI or (sys.version_info[:2] in ((3, 11), (3, 15)) and not SPECIAL)
 
 
 def source(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..models.demo import SCHEMA, Cell, Check, DemoResult, Evidence
+from . import demo_svg
 from .bars import bar
 from .page import DIM, FIGURE, GOOD, HEADING, WARN, Column, Page
 from .sanitize import clean, clean_value
@@ -137,7 +138,7 @@ def render_json_all(results: Sequence[DemoResult], *, indent: int | None = 2) ->
 
 
 def render_html(result: DemoResult) -> str:
-    """What a notebook shows: the same as the page, in tables."""
+    """What a notebook shows: the same as the page, in tables and pictures of timelines."""
     word = VERDICTS[result.held][0]
     parts = [f"<h3>{text(result.title)}</h3>", f"<p>{text(result.claim)}</p>"]
     for evidence in result.evidence:
@@ -147,6 +148,8 @@ def render_html(result: DemoResult) -> str:
             f"<h4>{text(evidence.title)}</h4><p>{text(evidence.text)}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )
+        if evidence.timeline is not None:
+            parts.append(demo_svg.timeline(evidence.timeline))
     items = "".join(
         f"<li><b>{VERDICTS[check.held][0]}</b> {text(check.claim)}: {text(observed(check))}</li>"
         for check in result.checks
