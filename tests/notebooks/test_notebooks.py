@@ -13,8 +13,8 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 IN_CI = os.environ.get("MEMINSPECT_CI") == "1"
-# Where many interpreters are tested, the oldest and the newest release with a GIL run the notebooks. The demos that they
-# show are run under every interpreter, by tests/interpreter/test_demos.py.
+# Where many interpreters are tested, the oldest and the newest release with a GIL run the notebooks. The demos in them
+# are run under every interpreter, by tests/interpreter/test_demos.py.
 SPECIAL = hasattr(sys, "gettotalrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)()
 RUNS = not IN_CI or (sys.version_info[:2] in ((3, 11), (3, 15)) and not SPECIAL)
 

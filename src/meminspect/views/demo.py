@@ -104,13 +104,13 @@ def timeline(page: Page, evidence: Evidence) -> None:
 
 
 def render_all(results: Sequence[DemoResult], *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
-    """Of several demos a line each: the chapter, the name, the verdict, the claim or why it was not shown."""
+    """Of several demos a line each: the chapter, the name, the verdict, the title, and why it was not shown."""
     page = Page(width, color=color, unicode=unicode)
     for result in results:
         word, style = VERDICTS[result.held]
         reason = f" ({result.reason})" if result.reason else ""
         page.indented(
-            (f"{word}: ", style), (result.claim, ""), (reason, DIM),
+            (f"{word}: ", style), (result.title, ""), (reason, DIM),
             indent=24, lead=f"  {result.chapter} {result.name}",
         )  # fmt: skip
     counts = [sum(result.held is held for result in results) for held in (True, False, None)]

@@ -13,7 +13,7 @@ const demoCharts = (() => {
     return () => ({
       animation: false, textStyle: { fontFamily: "inherit" },
       grid: { left: 24, right: 24, top: 36, bottom: 36, containLabel: true },
-      legend: { textStyle: { color: color("text") }, data: chart.series.map((one) => one.name) },
+      legend: { top: 0, textStyle: { color: color("text") }, data: chart.series.map((one) => one.name) },
       xAxis: axis(chart.x_label, chart.log_x),
       yAxis: axis(chart.y_label, chart.log_y, { nameGap: 52 }),
       series: chart.series.flatMap((one, at) => [
