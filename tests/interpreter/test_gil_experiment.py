@@ -74,12 +74,12 @@ def test_the_interval_is_put_back_whatever_happens() -> None:
 
 
 def test_a_workload_of_one_s_own() -> None:
-    made = gil.experiment(lambda: time.sleep(0.01), [SHORT], seconds=0.1)
+    made = gil.experiment(lambda: [time.sleep(0.01)], [SHORT], seconds=0.1)
     [one] = made.results
     assert 1 <= one.operations <= 11
     assert one.latency.median_s is not None
     assert one.latency.median_s >= 0.01
-    told = gil.experiment(lambda: [0.25, 0.75], [SHORT], seconds=0.0001)
+    told = gil.experiment(lambda: [0.25, 0.75], [SHORT], seconds=0.0001, returns_latencies=True)
     assert told.results[0].latency.max_s == 0.75
     assert told.results[0].operations % 2 == 0
 

@@ -152,9 +152,7 @@ def test_what_had_not_ended_is_told_apart() -> None:
 
 def test_a_convoy_and_what_could_have_run() -> None:
     log, time = Log(), 0
-    for _ in range(
-        50
-    ):  # one computes; the other needs it for 10 us and waits an interval each time
+    for _ in range(50):  # one computes; the other needs it for 10 us and waits an interval each time
         log.put(time, ACQUIRED, 1, time)
         log.put(time + 100, WAIT, 2, time + 100)
         log.put(time + 100 + INTERVAL, TIMEOUT, 2)
@@ -180,3 +178,18 @@ def test_a_convoy_and_what_could_have_run() -> None:
 def test_events_that_are_cut_off_are_refused() -> None:
     with pytest.raises(ValueError, match="cut off"):
         _native.GilDigest().feed(b"1")
+
+
+def test_a_convoy_behind_several_threads_names_each() -> None:
+    log, time = Log(), 0
+    for at in range(60):
+        holder = 1 + at % 2
+        log.put(time, ACQUIRED, holder, time)
+        log.put(time + 100, WAIT, 3, time + 100)
+        log.put(time + 100 + INTERVAL, TIMEOUT, 3)
+        log.put(time + 200 + INTERVAL, RELEASED, holder, 1, 3)
+        log.put(time + 300 + INTERVAL, ACQUIRED, 3, time + 100)
+        log.put(time + 900 + INTERVAL, RELEASED, 3)
+        time += 1_000 + INTERVAL
+    found = hand_offs.convoys(log.digest(time), {1: 0, 2: 1, 3: 2}, 0.005)
+    assert sorted((one.thread, one.behind, one.waits) for one in found) == [(2, 0, 30), (2, 1, 30)]

@@ -128,31 +128,38 @@ def collections(packed: bytes, position: Positions) -> tuple[Collection, ...]:
 
 
 def convoys(digest: Mapping[str, Any], position: Positions, interval_s: float | None) -> tuple[Convoy, ...]:
-    """Threads with short holds that spend most of their waiting in waits of an interval behind the same thread."""
-    found = []
+    """Threads with short holds that spend most of their waiting in waits of an interval; behind whom, the most first.
+
+    Behind several threads that compute it is a convoy too: each of them that it often waited for is named.
+    """
     interval = (interval_s or DEFAULT_INTERVAL_S) * 1e9
+    behind: dict[int, list[tuple[int, list[tuple[int, int]]]]] = {}
     for giver, taker, _, _, _, waits in digest["pairs"]:
-        thread = digest["threads"].get(taker)
-        if thread is None or taker not in position or giver not in position:
-            continue
         long_waits = [(count, total) for count, total in waits if total >= CONVOY_WAIT * interval * count]
-        number, lost = sum(count for count, _ in long_waits), sum(total for _, total in long_waits)
-        if number < CONVOY_WAITS or lost < CONVOY_SHARE * thread["waits"]["total_ns"]:
-            continue
+        if long_waits and taker in position and giver in position and taker in digest["threads"]:
+            behind.setdefault(taker, []).append((giver, long_waits))
+    found = []
+    for taker, givers in behind.items():
+        thread = digest["threads"][taker]
         hold = thread["holds"]["p50_ns"]
-        if hold is None or hold > interval / 5:
+        lost = sum(total for _, waits in givers for _, total in waits)
+        if hold is None or hold > interval / 5 or lost < CONVOY_SHARE * thread["waits"]["total_ns"]:
             continue
-        found.append(
-            Convoy(
-                thread=position[taker],
-                behind=position[giver],
-                waits=number,
-                waits_share=number / thread["waits"]["count"],
-                median_wait_s=_median(long_waits) / 1e9,
-                median_hold_s=hold / 1e9,
-                lost_s=lost / 1e9,
+        for giver, waits in givers:
+            number = sum(count for count, _ in waits)
+            if number < CONVOY_WAITS:
+                continue
+            found.append(
+                Convoy(
+                    thread=position[taker],
+                    behind=position[giver],
+                    waits=number,
+                    waits_share=number / thread["waits"]["count"],
+                    median_wait_s=_median(waits) / 1e9,
+                    median_hold_s=hold / 1e9,
+                    lost_s=sum(total for _, total in waits) / 1e9,
+                )
             )
-        )
     return tuple(sorted(found, key=lambda convoy: -convoy.lost_s))
 
 

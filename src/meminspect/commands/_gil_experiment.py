@@ -20,10 +20,9 @@ DEFAULT = "0.0001,0.0005,0.001,0.005,0.02,0.1"
 class GilExperiment(Command):
     help = "Try a workload at different switch intervals: throughput, latency and hand-offs at each"
     about = (
-        "WORKLOAD is cpu+cpu (two threads that compute), cpu+echo (an echo server for a client in another process, beside "
-        "a thread that computes), cpu+sleep (a thread of sleep(0) beside one that computes), ping-pong (two threads and "
-        "queues), or MODULE:FUNCTION of yours, which is called over and over: each call is an operation, or each of the "
-        "seconds that it returns is one."
+        "WORKLOAD is cpu+cpu (two threads that compute), cpu+echo (an echo server for another process, beside one "
+        "that computes), cpu+sleep (a thread of sleep(0) beside one that computes), ping-pong (threads and queues), "
+        "or MODULE:FUNCTION of yours, which is called over and over: each call is an operation."
     )
     examples = (
         ("meminspect gil experiment cpu+echo", "requests a second and their latency against the interval"),

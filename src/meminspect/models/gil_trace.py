@@ -189,7 +189,7 @@ class LongHold(Model):
 
 @dataclass(frozen=True, repr=False)
 class Convoy(Model):
-    """A thread that needs the GIL shortly, and whose waiting is mostly waits of an interval behind another thread.
+    """A thread that needs the GIL shortly, and whose waiting is mostly waits of an interval; one it waited behind.
 
     waits -- of `thread` that lasted an interval and ended when `behind` was made to let go
     waits_share -- of all its waits, 0 to 1: the short ones included

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 from .. import _native
 from ..analysis.lengths import exact
@@ -18,7 +19,7 @@ from .gil_workloads import WORKLOADS, Ran
 INTERVALS = (0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
 MEMORY_BYTES = 256 << 20
 
-OwnWorkload = Callable[[], Iterable[float] | None]
+OwnWorkload = Callable[[], object]
 
 
 def experiment(
@@ -26,19 +27,21 @@ def experiment(
     intervals: Sequence[float] = INTERVALS,
     *,
     seconds: float = 1.0,
+    returns_latencies: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Experiment:
     """Runs a workload at each switch interval: throughput, latencies, hand-offs.
 
     workload  -- a built-in one ("cpu+cpu", "cpu+echo", "cpu+sleep", "ping-pong"), or a function of yours, which is
-                 called over and over: each call is an operation, or each of the seconds that it returns is one
+                 called over and over: each call is an operation
     intervals -- seconds, as for sys.setswitchinterval, which is put back whatever happens
     seconds   -- for each interval; a call of yours that has begun is finished
+    returns_latencies -- your function returns the seconds that each of its operations took, instead
     progress  -- is called with each interval before it is tried
 
     Raises UsageError for an unknown workload or interval; what the workload raises comes through.
     """
-    run, name, operation = _runner(workload)
+    run, name, operation = _runner(workload, returns_latencies)
     if not intervals or any(not 1e-6 <= interval <= 1000 for interval in intervals):
         raise UsageError("intervals are seconds from 0.000001 to 1000")
     if not seconds > 0:
@@ -62,26 +65,31 @@ def experiment(
     return Experiment(name, operation, before, tuple(results), reason)
 
 
-def _runner(workload: str | OwnWorkload) -> tuple[Callable[[float], Ran], str, str]:
+def _runner(workload: str | OwnWorkload, returns_latencies: bool) -> tuple[Callable[[float], Ran], str, str]:
     if callable(workload):
-        return _repeats(workload), getattr(workload, "__qualname__", type(workload).__name__), "operation"
+        return (
+            _repeats(workload, returns_latencies),
+            getattr(workload, "__qualname__", type(workload).__name__),
+            "operation",
+        )
     if workload not in WORKLOADS:
         raise UsageError(f"there is no workload {workload!r}; there are: {', '.join(WORKLOADS)}")
     built_in = WORKLOADS[workload]
     return built_in.run, workload, built_in.operation
 
 
-def _repeats(function: OwnWorkload) -> Callable[[float], Ran]:
+def _repeats(function: OwnWorkload, returns_latencies: bool) -> Callable[[float], Ran]:
     def run(seconds: float) -> Ran:
-        end = time.perf_counter() + seconds
+        begin = now = time.perf_counter()
         latencies: list[float] = []
-        while not latencies or time.perf_counter() < end:
-            begin = time.perf_counter()
+        while not latencies or now < begin + seconds:
+            before = now
             told = function()
-            took = time.perf_counter() - begin
-            latencies += [took] if told is None else list(told)
-            if told is not None and time.perf_counter() >= end:
-                break
+            now = time.perf_counter()
+            if returns_latencies:
+                latencies += cast("Iterable[float]", told)
+            else:
+                latencies.append(now - before)
         return Ran(len(latencies), latencies)
 
     return run
