@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -157,6 +158,23 @@ def test_a_window_cuts_what_crosses_it(traced: Trace) -> None:
 def test_the_parts_that_events_come_in_change_nothing(traced: Trace) -> None:
     whole = written(traced, ".json", part=1 << 20)
     assert written(traced, ".json", part=1) == whole
+
+
+def test_a_trace_of_this_process_is_saved_in_every_form(traced: Trace, tmp_path: Path) -> None:
+    for form in (".json", ".json.gz", ".pftrace"):
+        gil.save(traced, str(tmp_path / f"gil{form}"))
+    document = json.loads((tmp_path / "gil.json").read_bytes())
+    assert document == json.loads(gzip.decompress((tmp_path / "gil.json.gz").read_bytes()))
+    assert sum(event["name"] == "held" for event in document["traceEvents"]) == len(spans(traced, hand_offs.HOLD))
+    assert (tmp_path / "gil.pftrace").stat().st_size > 1000
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    gil.save(traced, str(tmp_path / "gil.html"))
+    assert "The GIL went from one thread to another" in (tmp_path / "gil.html").read_text()
+    for path, window in (("gil.txt", None), ("gil.html", (0.0, 1.0)), ("gil.json", (1.0, 1.0))):
+        with pytest.raises(UsageError):
+            gil.save(traced, str(tmp_path / path), window=window)
+    with pytest.raises(RuntimeError, match="stopped"):
+        gil.save(gil.trace(), str(tmp_path / "gil.json"))
 
 
 def test_names_of_files() -> None:

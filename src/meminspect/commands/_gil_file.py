@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meminspect.errors import UsageError
-from meminspect.launch.output import Output
+from meminspect.launch.output import Output, OutputFile
 from meminspect.probes.gil_follow import Follower
 from meminspect.probes.gil_trace import name_of, names_of
 from meminspect.views.gil_trace_file import TraceFile, form_of
@@ -59,7 +59,7 @@ class FileOfTrace:
         mine = [thread["kernel_name"] for thread in raw["threads"] if thread["native_id"] == self._pid]
         self._kernel_name = mine[0] if mine else ""
         return TraceFile(
-            _Bytes(self._output), self._form, pid=self._pid, begin_ns=raw["begin_ns"], name=self._name,
+            OutputFile(self._output), self._form, pid=self._pid, begin_ns=raw["begin_ns"], name=self._name,
             program=self._program, window=self._window,
         )  # fmt: skip
 
@@ -68,16 +68,3 @@ class FileOfTrace:
         known = self._names[row] if self._raw is not None else name_of(thread, self._pid, self._kernel_name)
         native_id = thread["native_id"] or 0
         return native_id, known or f"thread {native_id}"
-
-
-class _Bytes:
-    """An Output as a file of bytes."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def write(self, part: bytes, /) -> int:
-        return self._output.write_bytes(part)
-
-    def flush(self) -> None:
-        """Every write is on its way already."""

@@ -105,6 +105,19 @@ class Output:
         return os.get_terminal_size(self._fd).columns or DEFAULT_WIDTH
 
 
+class OutputFile:
+    """An Output as a file of bytes, for what writes into one."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def write(self, part: bytes, /) -> int:
+        return self._output.write_bytes(part)
+
+    def flush(self) -> None:
+        """Every write is on its way already."""
+
+
 def open_output(path: str | None, *, beside_program: bool, append: bool = False) -> Output:
     """The output that `-o` names: None is stdout, or stderr beside a program whose stdout it is; "-" is stdout."""
     if path is None or path == "-":

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .. import _native
 from ..analysis.lengths import exact
@@ -14,7 +14,9 @@ from ..errors import UsageError
 from ..models.gil_experiment import Experiment, IntervalResult
 from ..models.gil_trace import GilTrace
 from .gil_trace import Trace
-from .gil_workloads import WORKLOADS, Ran
+
+if TYPE_CHECKING:
+    from .gil_workloads import Ran
 
 INTERVALS = (0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1)
 MEMORY_BYTES = 256 << 20
@@ -66,6 +68,8 @@ def experiment(
 
 
 def _runner(workload: str | OwnWorkload, returns_latencies: bool) -> tuple[Callable[[float], Ran], str, str]:
+    from .gil_workloads import WORKLOADS  # sockets and processes: only for an experiment
+
     if callable(workload):
         return (
             _repeats(workload, returns_latencies),
@@ -79,6 +83,8 @@ def _runner(workload: str | OwnWorkload, returns_latencies: bool) -> tuple[Calla
 
 
 def _repeats(function: OwnWorkload, returns_latencies: bool) -> Callable[[float], Ran]:
+    from .gil_workloads import Ran
+
     def run(seconds: float) -> Ran:
         begin = now = time.perf_counter()
         latencies: list[float] = []
