@@ -24,7 +24,7 @@ GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
 # what needs a GIL, pymalloc, or a machine that is not busy: null with the reason where it cannot be shown
 NOT_EVERYWHERE = {
-    *("references", "counting", "fragmentation", "generations", "race", "coroutines", "costs"),
+    *("references", "counting", "fragmentation", "generations", "race", "coroutines", "costs", "cores"),
     *("hand-offs", "instances", "processes", "small-large", "switch-interval"),
 }
 

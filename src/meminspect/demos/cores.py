@@ -1,0 +1,85 @@
+"""Which work takes which way: threads, processes, and processes that each run coroutines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..models.demo import Cell, Check, Evidence
+from ._base import Demo, Observed
+from ._measure import has_gil, in_child
+
+
+class Cores(Demo):
+    name = "cores"
+    chapter = "08"
+    title = "Work that computes, and work that waits"
+    claim = (
+        "Work that waits is done at once by threads, by coroutines and by processes that run coroutines. Work that "
+        "computes gets no more than one core by threads under the GIL, however many there are: together they use "
+        "about as much CPU time as there is time."
+    )
+    title_zh = "计算型与等待型的工作"
+    claim_zh = (
+        "等待型的工作用线程、协程或运行协程的进程都能同时完成；在 GIL 之下，"
+        "计算型的工作用再多线程也得不到超过一个核心的时间：它们合计使用的 CPU 时间不超过经过的时间。"
+    )
+    experiment = (
+        "In a new interpreter the same tasks, which sleep or which compute, are run one after the other, by "
+        "threads, by coroutines, by processes, and by two processes that each run coroutines; the time, and the "
+        "CPU time of all processes together, are measured."
+    )
+    notes = (
+        "Processes that each run an event loop are the usual way to use many cores for work that waits; extensions "
+        "that release the GIL, and free-threaded builds, let threads compute in parallel too.",
+        "How many cores processes get depends on how busy the machine is: the table shows it, the claim does not "
+        "rest on it.",
+    )
+
+    def observe(self, fast: bool) -> Observed:
+        try:
+            found = in_child(f"{__package__}._cores", "observe", fast)
+        except RuntimeError as error:
+            claim = "Work that waits is done at once"
+            return Observed((), (Check(claim, None, str(error), str(error)),))
+        return Observed((table(found),), checks(found))
+
+
+def table(found: dict[str, Any]) -> Evidence:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            row["work"],
+            row["way"],
+            f"{row['wall'] * 1e3:,.1f}",
+            f"{row['cpu'] * 1e3:,.1f}",
+            f"{row['cpu'] / row['wall']:.2f}",
+        )
+        for row in found["rows"]
+    ]
+    return Evidence(
+        title=f"{found['tasks']} tasks",
+        text="The shortest of some runs, the start of threads and processes included.",
+        columns=("work", "by", "ms", "CPU ms", "cores used"),
+        rows=tuple(rows),
+    )
+
+
+def checks(found: dict[str, Any]) -> tuple[Check, ...]:
+    by = {(row["work"], row["way"]): row for row in found["rows"]}
+    alone = by["waits", "one after the other"]["wall"]
+    together = {
+        way: row["wall"] for (work, way), row in by.items() if work == "waits" and way in ("threads", "coroutines")
+    }
+    made = [
+        Check(
+            "Threads and coroutines wait at the same time",
+            all(wall < 0.75 * alone for wall in together.values()),
+            f"{alone * 1e3:,.0f} ms one after the other, "
+            + ", ".join(f"{wall * 1e3:,.0f} ms by {way}" for way, wall in together.items()),
+        )
+    ]
+    threads = by["computes", "threads"]
+    used = threads["cpu"] / threads["wall"]
+    if has_gil():
+        text = f"{used:.2f} CPU seconds a second by threads"
+        made.append(Check("Threads that compute get one core under the GIL", used <= 1.2, text))
+    return tuple(made)
