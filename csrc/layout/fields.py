@@ -344,6 +344,15 @@ FIELDS = [
     Field("thread_frame", offset("PyThreadState", "current_frame"), "_PyInterpreterFrame *", since=(3, 13)),
     Field("thread_cframe", offset("PyThreadState", "cframe"), "_PyCFrame *", until=(3, 13)),
     Field("cframe_frame", offset("_PyCFrame", "current_frame"), "_PyInterpreterFrame *", until=(3, 13)),
+    # stopping the world (pycore_interp_structs.h, struct _stoptheworld_state)
+    Field("interpreter_world_event", offset("PyInterpreterState", "stoptheworld.stop_event"), "PyEvent: all stand still",
+          since=(3, 13), build="free_threaded"),
+    Field("interpreter_world_requester", offset("PyInterpreterState", "stoptheworld.requester"), "PyThreadState *",
+          since=(3, 13), build="free_threaded"),
+    Field("runtime_world_event", offset("_PyRuntimeState", "stoptheworld.stop_event"), "the same of all interpreters",
+          since=(3, 13), build="free_threaded"),
+    Field("runtime_world_requester", offset("_PyRuntimeState", "stoptheworld.requester"), "PyThreadState *",
+          since=(3, 13), build="free_threaded"),
     # what a frame is at, for the attribution of the GIL's trace
     Field("iframe_instruction", offset("_PyInterpreterFrame", "MI_FRAME_INSTRUCTION"),
           "_Py_CODEUNIT *, that it executes", build="gil"),

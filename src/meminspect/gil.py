@@ -1,4 +1,4 @@
-"""The GIL: counters, a trace of every event, samples, and what another switch interval would do."""
+"""The GIL: counters, a trace of every event, samples, and what another switch interval would do; without one, waits."""
 
 from __future__ import annotations
 
@@ -7,5 +7,6 @@ from .probes.gil import all_counters, counters, rate, wait
 from .probes.gil_experiment import experiment
 from .probes.gil_sample import knock, sample
 from .probes.gil_trace import trace
+from .probes.waits import waits
 
-__all__ = ["all_counters", "counters", "experiment", "knock", "rate", "sample", "save", "trace", "wait"]
+__all__ = ["all_counters", "counters", "experiment", "knock", "rate", "sample", "save", "trace", "wait", "waits"]

@@ -65,7 +65,7 @@ class Sampler:
 def sample(rate_hz: float = DEFAULT_RATE_HZ) -> Sampler:
     """Looks at the GIL at a rate, for a `with` statement: `with meminspect.gil.sample() as s: ...; s.result`.
 
-    For where a trace is too much, or cannot be had: nothing is redirected, and 100 looks a second take a few thousandths
+    For where a trace is too much, or cannot be had: nothing is redirected, and 100 looks a second take few thousandths
     of a core (`cpu_share` in the result). What comes of it are estimates; run beside `gil.trace()` the result says how
     far off they were. Threads of other interpreters under the same GIL count as unknown. In free-threaded builds it
     tells how much of the time each thread was attached. Raises ValueError unless 0.1 <= rate_hz <= 10000.
