@@ -16,8 +16,8 @@ PATIENCE_S = 600  # only ever spent by a test that fails
 
 # Eight threads: five make and free objects of twenty types, the others import and drop modules, fork, and collect.
 PROGRAM = """
-import array, collections, decimal, datetime, faulthandler, gc, importlib, json, os, re, struct, sys, threading, warnings
-import random, time, weakref
+import array, collections, decimal, datetime, faulthandler, gc, importlib, json, os, random, sys, threading, time
+import warnings
 import meminspect
 faulthandler.enable()
 warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tested
@@ -41,9 +41,9 @@ def suspended():
 
 KINDS = [
     Plain, Slotted, Listed, Table, Wide, dict, list, lambda: {1, "a", 2.5}, lambda: (1, object()), lambda: "é" * 40,
-    lambda: b"x" * 300, lambda: bytearray(700), lambda: array.array("q", range(50)), lambda: collections.deque(range(90)),
-    lambda: collections.OrderedDict(a=1, b=2), lambda: decimal.Decimal(1) / 7, lambda: datetime.datetime.now(),
-    lambda: closure(7), suspended, lambda: type("Made", (Plain,), {"x": 1}),
+    lambda: b"x" * 300, lambda: bytearray(700), lambda: array.array("q", range(50)),
+    lambda: collections.deque(range(90)), lambda: collections.OrderedDict(a=1, b=2), lambda: decimal.Decimal(1) / 7,
+    lambda: datetime.datetime.now(), lambda: closure(7), suspended, lambda: type("Made", (Plain,), {"x": 1}),
 ]
 assert len(KINDS) == 20
 planted = [Slotted() for _ in range(1500)]

@@ -64,3 +64,17 @@ def frozen_census() -> Census:
 
 def partial_census() -> Census:
     return bare_census(reasons=["max_pause was reached: 256 pools were left out", "1 pools contradict themselves"])
+
+
+def census_with_sites() -> Census:
+    kinds = [
+        ("buffer", None, None, 40, 2560),
+        ("object", b"app.models", b"Order.Line", 90, 4320),
+        ("unknown", None, None, 1, 16),
+    ]
+    sites = [(b"app/models.py", 12, kinds), (b"app/main.py", 7, [("object", b"builtins", b"dict", 3, 192)])]
+    return bare_census(sites={"sites": sites, "untraced": (1500, 90_000), "reason": None})
+
+
+def census_without_sites() -> Census:
+    return bare_census(sites={"sites": None, "untraced": None, "reason": "tracemalloc is not tracing"})

@@ -9,7 +9,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from census_samples import bare_census, frozen_census, partial_census, raw_census, row
+from census_samples import (
+    bare_census,
+    census_with_sites,
+    census_without_sites,
+    frozen_census,
+    partial_census,
+    raw_census,
+    row,
+)
 
 from meminspect.models.census import Census
 from meminspect.probes.census import build
@@ -30,7 +38,9 @@ def empty_census() -> Census:
 
 
 every = pytest.mark.parametrize(
-    "make", [bare_census, frozen_census, partial_census, evil_census, empty_census], ids=lambda make: make.__name__
+    "make",
+    [bare_census, census_with_sites, census_without_sites, frozen_census, partial_census, evil_census, empty_census],
+    ids=lambda make: make.__name__,
 )
 
 
@@ -146,3 +156,16 @@ def test_pages_keep_their_width(make: Any, width: int) -> None:
 
 def test_an_empty_heap_has_a_page() -> None:
     assert "0 live blocks" in page(empty_census())
+
+
+def test_lines_are_by_bytes_and_say_what_most_of_it_is() -> None:
+    text = page(census_with_sites(), width=120)
+    table = text.partition("Allocated by")[2].splitlines()
+    rows = [line.split() for line in table[2:4]]
+    assert rows == [
+        ["app/models.py:12", "131", "6.7", "KiB", "app.models.Order.Line"],
+        ["app/main.py:7", "3", "192", "bytes", "dict"],
+    ]
+    assert "Not traced: 1,500 blocks, 88 KiB." in text
+    assert "No allocation sites: tracemalloc is not tracing." in page(census_without_sites())
+    assert "Allocated by" not in page(bare_census())

@@ -29,6 +29,7 @@ class CensusCommand(Command):
         ("meminspect census --top 50 --by module -m package", "summed by the module of the type"),
         ("meminspect census --json -o census.json -c 'import decimal'", "every row in figures"),
         ("meminspect census --consistent app.py", "walked in a frozen copy, so that the program's threads do not wait"),
+        ("meminspect census --sites app.py", "and which lines of the program allocated what is alive"),
         ("meminspect census --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect census a.mi", "a snapshot that was taken before"),
     )
@@ -47,6 +48,10 @@ class CensusCommand(Command):
             pause_option("; what is not walked by then is left out, and that is said."),
             pid_option("Of"),
             click.Option(
+                ["--sites"], is_flag=True,
+                help="Which lines allocated it: a program is run under tracemalloc for that.",
+            ),
+            click.Option(
                 ["--consistent"], is_flag=True,
                 help="Walk in a frozen copy of the process: its threads wait only until the copy is made.",
             ),
@@ -54,6 +59,8 @@ class CensusCommand(Command):
 
     def run(self, options: Mapping[str, Any]) -> int:
         program: Program | None = options["program"]
+        if options["sites"] and options["consistent"]:
+            raise UsageError("--sites asks tracemalloc in the process itself: leave --consistent out")
         if options["pid"] is not None:
             return show_process(options, options["pid"])
         if program is not None and is_snapshot(program):
@@ -63,14 +70,19 @@ class CensusCommand(Command):
         page = Page(options, program)
         if program is not None:
             function = "census_record_consistent" if options["consistent"] else "census_record"
+            flags: tuple[str, ...] = ()
+            if options["sites"]:
+                function, flags = "census_record_sites", ("-X", "tracemalloc=1")
             run_program(
                 program, Order(function, max_pause_s=options["max_pause"]), page.output,
-                lambda record, outcome: page.render(record.value(), note=outcome.note),
+                lambda record, outcome: page.render(record.value(), note=outcome.note), flags=flags,
             )  # fmt: skip
         from meminspect import _native
 
         with page.output:
-            raw = _native.census_capture(max_pause=options["max_pause"], guesses=True, consistent=options["consistent"])
+            raw = _native.census_capture(
+                max_pause=options["max_pause"], guesses=True, consistent=options["consistent"], sites=options["sites"]
+            )
             page.output.write(page.render({"census": raw}))
         return 0
 
@@ -80,6 +92,8 @@ def show_process(options: Mapping[str, Any], pid: int) -> int:
 
     if options["program"] is not None:
         raise UsageError("--pid is about a process that runs already: name no program with it")
+    if options["sites"]:
+        raise UsageError("--sites asks tracemalloc in the process itself: of another one that cannot be done")
     if options["consistent"]:
         raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
     page = Page(options, None)

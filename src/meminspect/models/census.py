@@ -154,6 +154,42 @@ class PathTotals(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class SiteType(Model):
+    """What one line allocated of one kind, and is alive.
+
+    type -- the qualified name of an object's type with its module; None: no objects
+    what -- "object", "buffer" (it belongs to an object), or "unknown"
+    """
+
+    type: str | None
+    what: str
+    count: int
+    bytes: int
+
+    def __repr__(self) -> str:
+        return f"<SiteType {shown(self.type or self.what)}: {self.count} blocks, {self.bytes} bytes>"
+
+
+@dataclass(frozen=True, repr=False)
+class Site(Model):
+    """The live blocks of the small path that one line of the program allocated, as tracemalloc saw it.
+
+    file, line -- of the most recent frame
+    count, bytes -- blocks and their bytes as allocated
+    types -- the same by what is in them, the most bytes first
+    """
+
+    file: str
+    line: int
+    count: int
+    bytes: int
+    types: tuple[SiteType, ...]
+
+    def __repr__(self) -> str:
+        return f"<Site {shown(self.file)}:{self.line}: {self.count} blocks, {self.bytes} bytes>"
+
+
+@dataclass(frozen=True, repr=False)
 class FrozenCopy(Model):
     """The frozen copy of the process in which a consistent census walked (csrc/interpreter/clone.h).
 
@@ -233,6 +269,9 @@ class Census(Model):
     frozen     -- the copy, when consistent: what it cost the process
     pid        -- of the other process that was read from outside; None: this one. It is not stopped (pause_s is 0): where
                   it changed meanwhile, `exact` is False
+    sites      -- on request, of the small path: which lines allocated what is alive, the most bytes first; None: not asked
+                  for, or see sites_reason. Together with untraced_count and untraced_bytes (allocated while tracemalloc
+                  did not trace) they are all live blocks.
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what
@@ -261,6 +300,10 @@ class Census(Model):
     frozen: FrozenCopy | None = None
     malloc: MallocChunks | None = None
     pid: int | None = None
+    sites: tuple[Site, ...] | None = None
+    sites_reason: str | None = None
+    untraced_count: int | None = None
+    untraced_bytes: int | None = None
 
     @property
     def count(self) -> int:

@@ -40,7 +40,9 @@ cdef extern from "census.h":
         int32_t type, owner
         uint32_t offset, count
     ctypedef struct mi_census_seen:
-        pass
+        uint64_t address
+        int32_t type
+        uint16_t size
     ctypedef struct mi_census_roots:
         uintptr_t address
         size_t size
@@ -301,7 +303,7 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
-                   room_bytes=None, bint blocks=False, size_t contents=0):
+                   room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -312,6 +314,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     deadline  -- seconds after which the copy is ended, and NativeError raised
     room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
     blocks    -- list what each block was taken for, too: tens of bytes for each; not in a copy
+    sites     -- ask tracemalloc where each block was allocated, see sites_of(); not in a copy. The walk is not longer for
+                 it, but the GIL is held until all is asked
     contents  -- tell what single blocks hold, of this many at most; not from a frozen copy
     """
     cdef const mi_layout *layout = the_layout()
@@ -334,7 +338,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     raw_allocator = allocator_to_raw(guard, &allocator)
     room = (None, None)
-    if consistent and blocks:
+    if consistent and (blocks or sites):
         raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
     if consistent:
         if not 0 < deadline <= 1e9:
@@ -350,7 +354,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.frozen = consistent
         job.request.layout, job.request.types = layout, &types
         job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
-        job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks
+        job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
         job.request.roots, job.request.root_count = &roots, 1
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
@@ -368,7 +372,10 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             error = mi_census_job_run(&guard.target, &job)
             pause = (mi_os_now_ns() - held_from) * 1e-9
             check(error)
-        raw = census_to_raw(layout, names_of(&types, &result.found.census), result.found)
+        names = names_of(&types, &result.found.census)
+        asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
+        raw = census_to_raw(layout, names, result.found)
+        raw["sites"] = asked
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(consistent), frozen
         if frozen is not None and frozen["missing_bytes"]:

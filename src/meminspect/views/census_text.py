@@ -41,6 +41,7 @@ def render(
     buffers(page, census, top)
     unknown(page, census, top)
     malloc(page, census)
+    sites(page, census, top)
     page.line()
     page.line(measured(census), DIM)
     return str(page)
@@ -153,6 +154,23 @@ def malloc(page: Page, census: Census) -> None:
         ["top", "", size(chunks.top_bytes + chunks.overhead_bytes)],
     ]
     page.table([Column("chunks", grow=True), *figures("count", "size")], rows)
+
+
+def sites(page: Page, census: Census, top: int) -> None:
+    if census.sites_reason is not None:
+        page.line()
+        page.line(f"No allocation sites: {census.sites_reason}.")
+    if census.sites is None:
+        return
+    page.heading("Allocated by", f"{min(top, len(census.sites))} of {len(census.sites):,} lines, by tracemalloc")
+    page.table(
+        [Column("line", grow=True), *figures("blocks", "size"), Column("most of it")],
+        [
+            [f"{site.file}:{site.line}", f"{site.count:,}", size(site.bytes), site.types[0].type or site.types[0].what]
+            for site in census.sites[:top]
+        ],
+    )
+    page.line(f"Not traced: {count(census.untraced_count or 0, 'block')}, {size(census.untraced_bytes or 0)}.", DIM)
 
 
 def measured(census: Census) -> str:
