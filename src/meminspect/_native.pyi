@@ -130,8 +130,8 @@ def census_capture(
     deadline: float = 60.0,
     room_bytes: int | None = None,
     blocks: bool = False,
-    contents: int = 0,
     sites: bool = False,
+    contents: int = 0,
 ) -> dict[str, Raw]: ...
 def census_record_consistent(fd: int, kind: int, own_blocks: int, gc_enabled: bool, max_pause: float = 1.0) -> None: ...
 def census_outside_capture(pid: int, guesses: bool = False, deadline: float = 60.0) -> dict[str, Raw]: ...
