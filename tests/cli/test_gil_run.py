@@ -180,3 +180,16 @@ def test_a_free_threaded_build_says_in_one_line_that_there_is_no_gil(tmp_path: P
     assert "the program's own" in done.stdout
     assert "GIL" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@with_gil
+def test_with_attribution_the_summary_says_where(tmp_path: Path) -> None:
+    code = "import ctypes, threading, time\ndef culprit(): ctypes.PyDLL(None).usleep(100_000)\n"
+    code += "thread = threading.Thread(target=culprit); thread.start(); time.sleep(0.01); thread.join()"
+    page = tmp_path / "gil.html"
+    command = [sys.executable, "-m", "meminspect", "gil", "run", "--attribution", "--html", str(page), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Where it was let go" in done.stderr
+    assert "culprit (<string>:2)" in done.stderr
+    assert "Where it was let go" in page.read_text()

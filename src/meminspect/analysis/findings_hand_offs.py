@@ -24,6 +24,15 @@ def name(trace: GilTrace, thread: int) -> str:
     return trace.threads[thread].label
 
 
+def at_work(trace: GilTrace, thread: int) -> str:
+    """Where a thread was most often made to let go, as " in function (file:line)"; "" where that is not known."""
+    sites = [site for site in trace.release_sites if site.thread == thread and site.forced and site.place is not None]
+    if not sites:
+        return ""
+    place = max(sites, key=lambda site: site.forced).place
+    return "" if place is None else f" in {place.label}"
+
+
 def convoys(trace: GilTrace) -> Iterator[Finding]:
     for convoy in trace.convoys[:MOST]:
         waiter, holder = name(trace, convoy.thread), name(trace, convoy.behind)
@@ -32,8 +41,8 @@ def convoys(trace: GilTrace) -> Iterator[Finding]:
             concern="gil",
             text=f"A convoy: {waiter} needs the GIL for {seconds(convoy.median_hold_s)} at a time, and "
             f"{count(convoy.waits, 'time')} ({percent(convoy.waits_share, 0)} of its waits) it had to wait "
-            f"{seconds(convoy.median_wait_s)} for it behind {holder}, which let go only when it was made to: "
-            f"{seconds(convoy.lost_s)} in all.",
+            f"{seconds(convoy.median_wait_s)} for it behind {holder}{at_work(trace, convoy.behind)}, which let go only "
+            f"when it was made to: {seconds(convoy.lost_s)} in all.",
             figures={
                 "thread": waiter,
                 "behind": holder,
@@ -77,15 +86,15 @@ def waiting(trace: GilTrace) -> Iterator[Finding]:
         if at in told or thread.waited_share < WAITS_SHARE:
             continue
         behind = [cell for cell in trace.matrix if cell.to_thread == at]
-        forced = sum(cell.forced for cell in behind)
-        total = forced + sum(cell.voluntary for cell in behind)
+        waited = sum(cell.waited_s for cell in behind)
         text = f"{thread.label} spent {percent(share, 0)} of its life waiting for the GIL ({seconds(thread.waited_s)})"
-        if total:
-            most = max(behind, key=lambda cell: cell.forced + cell.voluntary)
-            part = (most.forced + most.voluntary) / total
+        if waited > 0:
+            most = max(behind, key=lambda cell: cell.waited_s)
+            forced = most.forced / (most.forced + most.voluntary)
             text += (
-                f"; {percent(part, 0)} of the times it got it from another thread it was from "
-                f"{name(trace, most.from_thread)}, and {percent(forced / total, 0)} of these hand-offs were forced"
+                f"; {percent(most.waited_s / waited, 0)} of that behind {name(trace, most.from_thread)}"
+                f"{at_work(trace, most.from_thread)}, which was made to let go in {percent(forced, 0)} of "
+                f"{count(most.forced + most.voluntary, 'hand-off')} to it"
             )
         yield Finding(
             id="gil-waiting",

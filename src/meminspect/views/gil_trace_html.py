@@ -24,6 +24,7 @@ SCRIPTS = ("echarts.min.js", "page.js", "gil_timeline.js", "gil_start.js")
 TEMPLATE = "gil.html.jinja"
 THREADS = 100
 PAIRS = 40
+SITES = 60
 MATRIX = 24  # threads in the picture
 COLLECTIONS = 5000
 NAMES = 0xFFFE  # two bytes an index
@@ -55,6 +56,7 @@ def render(trace: GilTrace, *, program: str | None = None, note: str | None = No
         pairs_more=max(0, len(trace.matrix) - PAIRS),
         lengths=[(name, *words.row(one)) for name, one in (("holds", trace.hold_times), ("waits", trace.wait_times))],
         holds=hold_rows(trace),
+        sites=words.site_rows(trace, SITES),
         concurrency=words.concurrency(trace),
         collections=words.collection_rows(trace),
         checked=words.checked(trace),

@@ -9,6 +9,8 @@ from .page import ANSWER, DIM, WARN, Column, Page
 THREADS = 12
 CELLS = 8
 HOLDS = 5
+SITES = 8
+NAME = 20
 
 
 def render(
@@ -34,6 +36,7 @@ def render(
     at_once(page, trace)
     pairs(page, trace)
     longest(page, trace)
+    sites(page, trace)
     collections(page, trace)
     if trace.findings:
         page.heading("What to make of it")
@@ -134,9 +137,11 @@ def longest(page: Page, trace: GilTrace) -> None:
     if not trace.longest_holds:
         return
     page.heading("Longest holds", "and how long a thread that had asked was kept waiting")
+    named = any(hold.function for hold in trace.longest_holds[:HOLDS])
     columns = [
-        Column("thread", grow=True), Column("begins at", figures=True), Column("held", figures=True), Column("ended"),
-        Column("asked by"), Column("answered after", figures=True),
+        Column("thread", grow=not named), Column("begins at", figures=True), Column("held", figures=True),
+        Column("ended"), Column("asked by"), Column("answered", figures=True),
+        *([Column("in", grow=True)] if named else []),
     ]  # fmt: skip
     names = [thread.label for thread in trace.threads]
     ended = {True: "forced", False: "given away", None: "not ended"}
@@ -144,12 +149,48 @@ def longest(page: Page, trace: GilTrace) -> None:
         columns,
         [
             (
-                names[hold.thread], f"{hold.begin_s:.3f} s", seconds(hold.held_s), ended[hold.forced],
-                "-" if hold.asked_by is None else names[hold.asked_by], span(hold.answered_s),
+                cut(names[hold.thread]), f"{hold.begin_s:.3f} s", seconds(hold.held_s), ended[hold.forced],
+                "-" if hold.asked_by is None else cut(names[hold.asked_by]), span(hold.answered_s),
+                *([shortened(hold.function)] if named else []),
             )
             for hold in trace.longest_holds[:HOLDS]
         ],
     )  # fmt: skip
+
+
+def cut(name: str) -> str:
+    """A thread's name for a narrow column."""
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+
+
+def shortened(function: str | None) -> str:
+    """A function for a narrow column: what lies in front of its file's name is left out."""
+    if function is None:
+        return "-"
+    before, bracket, file = function.partition(" (")
+    return f"{before}{bracket}{file.rsplit('/', 1)[-1]}"
+
+
+def sites(page: Page, trace: GilTrace) -> None:
+    """Where threads let it go, with attribution."""
+    if not trace.release_sites:
+        return
+    page.heading("Where it was let go", f"{min(SITES, len(trace.release_sites))} of {len(trace.release_sites):,}")
+    columns = [Column("in", grow=True), Column("thread")]
+    columns += [Column(name, figures=True) for name in ("forced", "given away", "held before", "longest")]
+    page.table(columns, [(shortened(place), cut(name), *rest) for place, name, *rest in site_rows(trace, SITES)])
+
+
+def site_rows(trace: GilTrace, most: int) -> list[tuple[str, ...]]:
+    """Place, thread, forced, given away, held before in all, the longest; by the time held."""
+    ordered = sorted(trace.release_sites, key=lambda site: -site.held_s)[:most]
+    return [
+        (
+            "-" if site.place is None else site.place.label, trace.threads[site.thread].label, f"{site.forced:,}",
+            f"{site.voluntary:,}", seconds(site.held_s), span(site.longest_s),
+        )
+        for site in ordered
+    ]  # fmt: skip
 
 
 def collections(page: Page, trace: GilTrace) -> None:
