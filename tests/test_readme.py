@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,16 @@ def sleeper() -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take to be there where a command names one that it does not make."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    (folder / "app.py").write_text(PROGRAMS["app.py"])
+    command = [sys.executable, "-m", "meminspect", "snapshot", "--objects", "--max-pause", "60", "-o", "kept.mi"]
+    subprocess.run([*command, "app.py"], cwd=folder, check=True, capture_output=True)
+    return folder / "kept.mi"
+
+
 def environment() -> dict[str, str]:
     """`python` and the console scripts are those of this environment."""
     scripts = Path(sys.executable).parent
@@ -72,7 +83,7 @@ def test_the_two_commands_come_first() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str]) -> None:
+def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str], snapshot: Path) -> None:
     words = shlex.split(command)
     if not WITH_GIL and words[:2] == ["meminspect", "query"]:
         pytest.skip("duckdb has no wheels for free-threaded builds")
@@ -94,6 +105,9 @@ def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str]) -> 
         return
     known = ("python", "meminspect", "tracemalloc-report", "PYTHONMALLOC=malloc")
     assert words[0] in known, f"no test knows how to run {words[0]}"
+    for word, before in zip(words[1:], words, strict=False):
+        if word.endswith(".mi") and before not in ("-o", "--output"):
+            shutil.copytree(snapshot, folder / word)
     line = command.replace("4711", str(sleeper.pid))
     done = subprocess.run(
         line, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, stdin=subprocess.DEVNULL

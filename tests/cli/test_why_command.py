@@ -97,7 +97,7 @@ def test_the_page_without_a_program_is_about_this_interpreter() -> None:
     [
         ([], 2, "Missing argument"),
         (["Kept", "/no/such/script.py"], 2, "cannot run"),
-        (["Kept", "a.mi"], 2, "snapshot"),
+        (["Kept", "a.mi"], 1, "a.mi cannot be read"),
         (["x" * 2000], 2, "TARGET is the name of a type"),
     ],
 )

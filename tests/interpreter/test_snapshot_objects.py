@@ -1,15 +1,19 @@
-"""Every object and reference of a snapshot: the columns come back as they were captured, and are what the program made."""
+"""Every object and reference of a snapshot: its columns come back as they were captured, and are what was made."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from array import array
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
+import pyarrow as pa
+
 import meminspect
 from meminspect import _native
 from meminspect.errors import SnapshotError
@@ -81,6 +85,42 @@ def test_the_columns_come_back_as_they_were_captured() -> None:
     theirs = array("I", raw["types"])
     for at in range(0, graph.objects, 97):
         assert graph.names[graph.types[at]] == tuple(map(objects.shown, raw["names"][theirs[at]]))
+
+
+def why(*words: str, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "meminspect", "why", "--json", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout or done.stderr)
+    return answer
+
+
+@needs_graph
+def test_why_answers_as_of_the_program_itself(chain: Path) -> None:
+    """The program's answer is the core's, the snapshot's is from its tables."""
+    kept, live = why("Node", chain.name, folder=chain.parent), why("Node", "chain.py", folder=chain.parent)
+    for key in ("objects", "own_bytes", "retained_objects", "retained_bytes", "holder_count", "unexplained_references"):
+        assert kept[key] == live[key], key
+    assert {row["type"]: row["count"] for row in kept["holders"]} == {
+        row["type"]: row["count"] for row in live["holders"]
+    }
+    assert kept["path_to_root"]["root"] == "modules"
+    assert [step["type"] for step in kept["path_to_root"]["steps"]][-2:] == ["dict", "Node"]
+    assert kept["arenas"] is None
+    one = why(hex(kept["sample"]["address"]), chain.name, folder=chain.parent)
+    assert one["objects"] == 1
+    assert one["sample"] == kept["sample"]
+
+
+@needs_graph
+def test_why_says_what_is_not_there(chain: Path, tmp_path: Path) -> None:
+    assert "no object of this type" in why("NoSuchType", chain.name, folder=chain.parent)["reason"]
+    meminspect.snapshot(tmp_path / "bare.mi")
+    command = [sys.executable, "-m", "meminspect", "why", "Node", str(tmp_path / "bare.mi")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "was taken without --objects" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @needs_graph

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from meminspect.errors import UsageError
 from meminspect.launch.hook import Order
 from meminspect.launch.output import open_output
 from meminspect.launch.program import Program, is_snapshot
+
+if TYPE_CHECKING:
+    from meminspect.models.pinning import Pinning, Why
 
 LONGEST_TARGET = 1000
 
@@ -31,6 +34,7 @@ class WhyCommand(Command):
         ("meminspect why Order app.py", "all objects of the class Order at the program's end"),
         ("meminspect why collections.OrderedDict -m package", "a type by its module and name"),
         ("meminspect why --json -o why.json list -c 'x = [[] for _ in range(9)]'", "every figure, as JSON"),
+        ("meminspect why Order a.mi", "of a snapshot that was taken with --objects"),
         ("meminspect why --top 50 0x7f3a5c0d2b40 app.py", "the object at an address, with more of its holders"),
     )
     takes_program = True
@@ -54,7 +58,7 @@ class WhyCommand(Command):
         if not target or len(target.encode("utf-8", "surrogateescape")) > LONGEST_TARGET:
             raise UsageError("TARGET is the name of a type, or an address")
         if program is not None and is_snapshot(program):
-            raise UsageError(f"{program.what} is a snapshot: it holds no references, so nothing can be said of holders")
+            return show_snapshot(options, program)
         if program is not None:
             program.check()
         page = Page(options, program)
@@ -72,6 +76,22 @@ class WhyCommand(Command):
         return 0
 
 
+def show_snapshot(options: Mapping[str, Any], program: Program) -> int:
+    """The same of a snapshot that holds every object and reference."""
+    from meminspect.store.objects import graph
+    from meminspect.store.read import load
+    from meminspect.store.why import why
+
+    if program.args:
+        raise UsageError(f"{program.what} is a snapshot: it takes no arguments")
+    found = why(graph(load(program.what)), options["target"])
+    page = Page(options, None)
+    page.name = program.name
+    with page.output:
+        page.output.write(page.document(found, None))
+    return 0
+
+
 class Page:
     """The place and the form of the answer."""
 
@@ -87,7 +107,10 @@ class Page:
         from meminspect.probes.pinning import build as build_pinning
         from meminspect.probes.references import build_why
 
-        why, pinning = build_why(self.target, raw), build_pinning(raw)
+        return self.document(build_why(self.target, raw), build_pinning(raw), note)
+
+    def document(self, why: Why, pinning: Pinning | None, note: str | None = None) -> str:
+        """The answer in the form that was asked for; of a snapshot nothing is known of what else keeps arenas."""
         if self.as_json:
             from meminspect.views import why_json
 

@@ -12,12 +12,12 @@ from .sanitize import clean_value
 SCHEMA = 1
 
 
-def render(why: Why, pinning: Pinning, *, program: str, note: str | None = None, indent: int | None = 2) -> str:
+def render(why: Why, pinning: Pinning | None, *, program: str, note: str | None = None, indent: int | None = 2) -> str:
     """The document as text, in ASCII."""
     return json.dumps(document(why, pinning, program=program, note=note), indent=indent, allow_nan=False)
 
 
-def document(why: Why, pinning: Pinning, *, program: str, note: str | None = None) -> dict[str, Any]:
+def document(why: Why, pinning: Pinning | None, *, program: str, note: str | None = None) -> dict[str, Any]:
     """The document as JSON values (schemas/why-1.json)."""
     cleaned: dict[str, Any] = clean_value(
         {
@@ -36,23 +36,27 @@ def document(why: Why, pinning: Pinning, *, program: str, note: str | None = Non
             "retained_bytes": why.retained_bytes,
             "retained_objects": why.retained_objects,
             "arenas": why.arenas,
-            "arena_bytes": pinning.arena_bytes,
+            "arena_bytes": pinning.arena_bytes if pinning is not None else None,
             "arenas_pinned": why.arenas_pinned,
             "arenas_that_would_return": why.arenas_that_would_return,
             "pinned": [arena(pin) for pin in why.pins],
-            "all_arenas": {
-                "empty": pinning.empty,
-                "by_objects": pinning.by_objects,
-                "by_many": pinning.by_many,
-                "by_garbage": pinning.by_garbage,
-                "fixed": pinning.fixed,
-                "unknown": pinning.unknown,
-            },
-            "would_free_most": [step(item) for item in pinning.steps],
+            "all_arenas": all_arenas(pinning) if pinning is not None else None,
+            "would_free_most": [step(item) for item in pinning.steps] if pinning is not None else None,
             "pause_s": why.pause_s,
         }
     )
     return cleaned
+
+
+def all_arenas(model: Pinning) -> dict[str, int]:
+    return {
+        "empty": model.empty,
+        "by_objects": model.by_objects,
+        "by_many": model.by_many,
+        "by_garbage": model.by_garbage,
+        "fixed": model.fixed,
+        "unknown": model.unknown,
+    }
 
 
 def node(model: Node) -> dict[str, Any]:

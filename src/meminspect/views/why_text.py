@@ -33,6 +33,12 @@ def render(
     if pinning is not None:
         everything(page, pinning)
     page.line()
+    if pinning is None:
+        page.line(
+            "A snapshot does not hold by which attribute or key objects refer to each other, nor what keeps arenas.",
+            DIM,
+        )
+        return str(page)
     page.line(f"The program waited {seconds(why.pause_s)} while the references of all objects were read.", DIM)
     return str(page)
 
