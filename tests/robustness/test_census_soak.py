@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
-CENSUSES = 300 if os.environ.get("MEMINSPECT_CI") == "1" else 8
+# 300 take a minute and more of a machine of their own: MEMINSPECT_SOAK=300
+CENSUSES = int(os.environ.get("MEMINSPECT_SOAK") or (60 if os.environ.get("MEMINSPECT_CI") == "1" else 6))
 PATIENCE_S = 600  # only ever spent by a test that fails
 
 # Eight threads: five make and free objects of twenty types, the others import and drop modules, fork, and collect.
@@ -105,7 +106,7 @@ def soak(times):
 
 sys.setswitchinterval(0.0005)  # or nine threads wait for one another most of the time
 started = time.monotonic()
-soak(6)
+soak(4)
 before = state()
 wrong = soak(count)
 print(json.dumps({"before": before, "after": state(), "wrong": wrong, "seconds": time.monotonic() - started}))
