@@ -206,7 +206,7 @@ def test_page_for_a_browser(results: dict[str, DemoResult]) -> None:
         for evidence in result.evidence:
             assert html.escape(evidence.title, quote=False).replace("'", "&#39;").replace('"', "&#34;") in page
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
-    drawn = [one for result in results.values() for one in result.evidence if one.chart or one.timeline]
+    drawn = [one for result in results.values() for one in result.evidence if one.chart or one.timeline or one.graph]
     assert len(data["pictures"]) >= len(drawn)
     assert all(f'<div id="{picture["id"]}"' in page for picture in data["pictures"])
 
@@ -215,3 +215,13 @@ def test_every_claim_has_a_line_of_its_own(results: dict[str, DemoResult]) -> No
     page = view.render_all(list(results.values()), width=100)
     assert all(f"{result.chapter} {result.name}" in page for result in results.values())
     assert f"of {len(results)} claims held, 0 did not" in page
+
+
+def test_a_drawing_has_each_object_once(results: dict[str, DemoResult]) -> None:
+    """A list that is twice in another is one node with two references to it."""
+    (graph,) = [one.graph for one in results["sharing"].evidence if one.graph]
+    ids = [node.id for node in graph.nodes]
+    assert len(ids) == len(set(ids))
+    assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= set(ids)
+    pairs = [(edge.source, edge.target) for edge in graph.edges]
+    assert any(pairs.count(pair) == 2 for pair in pairs)

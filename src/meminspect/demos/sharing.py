@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..models.demo import Cell, Check, Evidence
 from ..probes.header import header
 from ._base import Demo, Observed
+from ._drawing import drawn
 
 LAST_TRIED = 5000  # small integers: 256 was the largest for decades
 
@@ -149,10 +151,13 @@ def copy_kinds() -> tuple[Evidence, tuple[Check, ...]]:
         columns=("", "the list", "item 0", "item 1", "item 2 (tuple)", "item 3 (int)"),
         rows=tuple(rows),
     )
+    flat_copy, deep_copy = copies["copy.copy(whole)"], copies["copy.deepcopy(whole)"]
+    picture = drawn({"whole": whole, "copy.copy(whole)": flat_copy, "copy.deepcopy(whole)": deep_copy})
     deep = copies.pop("copy.deepcopy(whole)")
     flat = all(made is not whole and all(a is b for a, b in zip(made, whole, strict=True)) for made in copies.values())
     inner.append(2)
     seen = all(made[0] == [1, 2] for made in copies.values())
+    evidence = replace(evidence, graph=picture)
     return evidence, (
         Check(
             "A shallow copy is a new list of the same items",

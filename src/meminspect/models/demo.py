@@ -74,10 +74,45 @@ class Timeline(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class GraphNode(Model):
+    """A name or an object of a drawing; `column` is how far to the right it stands, names in 0."""
+
+    id: str
+    label: str
+    column: int
+
+    def __repr__(self) -> str:
+        return f"<GraphNode {self.label}>"
+
+
+@dataclass(frozen=True, repr=False)
+class GraphEdge(Model):
+    """A reference from one node to another, by their ids."""
+
+    source: str
+    target: str
+    label: str
+
+    def __repr__(self) -> str:
+        return f"<GraphEdge {self.source} -> {self.target}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Graph(Model):
+    """Names, objects, and the references between them."""
+
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self.nodes)} nodes, {len(self.edges)} references>"
+
+
+@dataclass(frozen=True, repr=False)
 class Evidence(Model):
     """One table of what was observed; `text` says how to read it.
 
-    chart, timeline -- the same as a picture, or None
+    chart, timeline, graph -- the same as a picture, or None
     """
 
     title: str
@@ -86,6 +121,7 @@ class Evidence(Model):
     rows: tuple[tuple[Cell, ...], ...]
     chart: Chart | None = None
     timeline: Timeline | None = None
+    graph: Graph | None = None
 
     def __repr__(self) -> str:
         return f"<Evidence {self.title}: {len(self.rows)} rows>"

@@ -39,6 +39,7 @@ def render(result: DemoResult, *, width: int = 100, color: bool = False, unicode
         table(page, evidence)
         chart(page, evidence)
         timeline(page, evidence)
+        graph(page, evidence)
     page.heading("The claim against the evidence")
     for check in result.checks:
         word = VERDICTS[check.held][0]
@@ -103,6 +104,19 @@ def timeline(page: Page, evidence: Evidence) -> None:
     page.line(f"from left to right {end * 1e3:,.3g} ms", DIM)
 
 
+def graph(page: Page, evidence: Evidence) -> None:
+    """The drawing in words: a line for each name and object, with all that it refers to."""
+    if evidence.graph is None:
+        return
+    labels = {node.id: node.label for node in evidence.graph.nodes}
+    arrow = "→" if page.unicode else "->"
+    page.line()
+    for node in sorted(evidence.graph.nodes, key=lambda node: node.column):
+        to = [f"{edge.label} {labels[edge.target]}".strip() for edge in evidence.graph.edges if edge.source == node.id]
+        if to:
+            page.indented((f"{labels[node.id]} {arrow} {'; '.join(to)}", ""), indent=4)
+
+
 def render_all(results: Sequence[DemoResult], *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
     """Of several demos a line each: the chapter, the name, the verdict, the title, and why it was not shown."""
     page = Page(width, color=color, unicode=unicode)
@@ -150,6 +164,8 @@ def render_html(result: DemoResult) -> str:
         )
         if evidence.timeline is not None:
             parts.append(demo_svg.timeline(evidence.timeline))
+        if evidence.graph is not None:
+            parts.append(demo_svg.graph(evidence.graph))
     items = "".join(
         f"<li><b>{VERDICTS[check.held][0]}</b> {text(check.claim)}: {text(observed(check))}</li>"
         for check in result.checks

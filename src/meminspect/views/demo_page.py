@@ -67,7 +67,7 @@ def section(result: DemoResult, pictures: list[dict[str, Any]]) -> dict[str, Any
 def table(evidence: Evidence, pictures: list[dict[str, Any]]) -> dict[str, Any]:
     """A table of the page; its pictures go to the page's data, by id."""
     ids = []
-    for kind, model in (("chart", evidence.chart), ("timeline", evidence.timeline)):
+    for kind, model in (("chart", evidence.chart), ("timeline", evidence.timeline), ("graph", evidence.graph)):
         if model is not None:
             ids.append(f"picture-{len(pictures)}")
             pictures.append({"id": ids[-1], kind: model.to_dict()})

@@ -1,10 +1,10 @@
-"""A demo's timeline as SVG for a notebook: a lane for each thread, a bar for each span, its words at the pointer."""
+"""Pictures of demos as SVG for a notebook: timelines, a lane for each thread, and names with what they refer to."""
 
 from __future__ import annotations
 
 import html as escapes
 
-from ..models.demo import Timeline
+from ..models.demo import Graph, Timeline
 from .sanitize import clean
 
 WIDTH, LANE, NAME, AXIS = 720, 22, 130, 20
@@ -46,3 +46,32 @@ def timeline(model: Timeline) -> str:
 
 def text(value: str, limit: int) -> str:
     return escapes.escape(clean(value, limit))
+
+
+COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT = 230, 52, 160, 38
+
+
+def graph(model: Graph) -> str:
+    """Boxes in columns, names in the first, and a line for each reference."""
+    rows: dict[int, int] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for node in model.nodes:
+        places[node.id] = (node.column * COLUMN + 2, rows.setdefault(node.column, 0) * ROW + 2)
+        rows[node.column] += 1
+    width, height = (max(rows) + 1) * COLUMN, max(rows.values()) * ROW + 4
+    parts = []
+    for edge in model.edges:
+        (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
+        ends = f'x1="{x1 + BOX_WIDTH}" y1="{y1 + BOX_HEIGHT // 2}" x2="{x2}" y2="{y2 + BOX_HEIGHT // 2}"'
+        parts.append(f'<line {ends} stroke="{HUES[-1]}"><title>{text(edge.label or "refers to", 60)}</title></line>')
+    for node in model.nodes:
+        x, y = places[node.id]
+        hue = HUES[0] if node.column else HUES[1]
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="none" stroke="{hue}"/>'
+        )
+        for at, line in enumerate(node.label.replace(" at ", "\n").split("\n")[:2]):
+            parts.append(
+                f'<text x="{x + 6}" y="{y + 16 + 15 * at}" font-size="11" fill="currentColor">{text(line, 28)}</text>'
+            )
+    return f'<svg width="{width}" height="{height}" role="img" aria-label="references">{"".join(parts)}</svg>'
