@@ -26,6 +26,7 @@ static void walk_pool(mi_claims *mine, const mi_pool *pool) {
         if (known->kind == MI_KIND_PLAIN && layout->managed_values == MI_ABSENT) continue;
         mine->claimer = block;
         mi_owner_claim(&mine->context, known, block + before);
+        if (mi_owner_is_opaque(known)) mi_census_claim_opaque_later(mine, block, block + before, type);
     }
 }
 
@@ -62,6 +63,7 @@ static void walk_once(round_state *round, const mi_census_request *request) {
     walk(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
+    for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
     /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
     mi_census_claim_roots(first, request->roots, request->root_count);
     if (round->all.large) {

@@ -125,7 +125,7 @@ typedef struct mi_census_request {
     const mi_types *types;
     uint32_t padding; /* what a debug allocator puts before a block */
     int threads;      /* 0: as many as help */
-    int small_only; /* malloc's heaps are left out: large_error is MI_E_ABSENT */
+    int small_only;   /* malloc's heaps are left out: large_error is MI_E_ABSENT */
     int guesses;      /* look for what points to unknown blocks: as long again as the walk */
     int list;         /* what each block was taken for */
     const mi_census_roots *roots;

@@ -116,6 +116,23 @@ static void claim_later(mi_claims *mine, uintptr_t address, mi_owner owner, size
     __builtin_prefetch((const void *)(address - mine->all->padding));
 }
 
+void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type) {
+    if (mine->opaque_count < MI_OPAQUE_MOST)
+        mine->opaque[mine->opaque_count++] = (mi_opaque){block, object, (uint32_t)type};
+    else
+        mi_owner_claim_opaque(&mine->context, &mine->all->types->items[type], object);
+}
+
+void mi_census_claim_opaque(mi_claims *mine) {
+    for (size_t i = 0; i < mine->opaque_count; i++) {
+        const mi_opaque *item = &mine->opaque[i];
+        long span = mi_census_span(mine->all, item->block);
+        if (span < 0 || mi_census_is_claimed(mine->all, (size_t)span, item->block)) continue; /* a buffer after all */
+        mine->claimer = item->block;
+        mi_owner_claim_opaque(&mine->context, &mine->all->types->items[item->type], item->object);
+    }
+}
+
 void mi_census_claim_waiting(mi_claims *mine) {
     for (unsigned at = 0; at < MI_CLAIM_RING; at++) ring_claim(mine, at);
 }

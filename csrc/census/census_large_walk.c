@@ -161,6 +161,7 @@ static void look_at(mi_claims *mine, const mi_large_chunk *chunk) {
     mine->claimer = chunk->user;
     mine->context.moved = chunk->user - (uintptr_t)mine->copy;
     mi_owner_claim(&mine->context, known, (uintptr_t)mine->copy + before);
+    if (mi_owner_is_opaque(known)) mi_owner_claim_opaque(&mine->context, known, (uintptr_t)mine->copy + before);
     mine->context.moved = 0;
 }
 

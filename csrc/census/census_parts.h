@@ -14,7 +14,7 @@
 #include "object_proof.h"
 #include "object_size.h"
 
-enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16 };
+enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16, MI_OPAQUE_MOST = 1 << 16 };
 
 /* Where an arena's pools are; found from an address by hash. */
 typedef struct mi_arena_span {
@@ -27,6 +27,12 @@ typedef struct mi_lookalike {
     uint32_t type;
     uint32_t verdict; /* see census_false.c, judge */
 } mi_lookalike;
+
+/* An object whose structure is read word by word when all else is claimed. */
+typedef struct mi_opaque {
+    uintptr_t block, object;
+    uint32_t type;
+} mi_opaque;
 
 typedef struct mi_census_shared {
     const mi_target *target;
@@ -69,6 +75,8 @@ typedef struct mi_claims { /* of one thread */
     } ring[MI_CLAIM_RING];
     unsigned ring_next;
     size_t last_span;
+    mi_opaque *opaque;
+    size_t opaque_count;
     mi_lookalike *lookalikes;
     size_t lookalike_count;
     mi_window window;    /* copies of the chunks that are walked */
@@ -132,6 +140,9 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
 int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner);
 /* Keeps in mind that the block was claimed and looks like an object. */
 void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type);
+/* Claims by the words of an object's structure: behind the walk, or now where too many wait for that already. */
+void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type);
+void mi_census_claim_opaque(mi_claims *mine);
 /* Claims what waits for its memory to be fetched. */
 void mi_census_claim_waiting(mi_claims *mine);
 /* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */

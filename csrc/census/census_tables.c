@@ -61,7 +61,8 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
     mine->copy = all->large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
     int open = !all->large || (mine->copy && !mi_window_open(&mine->window, &all->large->pages));
-    if (!mine->lookalikes || !open) {
+    mine->opaque = mi_os_alloc(MI_OPAQUE_MOST * sizeof *mine->opaque);
+    if (!mine->lookalikes || !mine->opaque || !open) {
         mi_census_claims_close(mine);
         return NULL;
     }
@@ -80,6 +81,7 @@ void mi_census_claims_close(mi_claims *mine) {
     if (!mine) return;
     mi_window_close(&mine->window);
     mi_os_free(mine->copy, MI_LARGE_COPY);
+    mi_os_free(mine->opaque, MI_OPAQUE_MOST * sizeof *mine->opaque);
     mi_os_free(mine->lookalikes, MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
     mi_os_free(mine, mi_census_claims_size(mine->all));
 }

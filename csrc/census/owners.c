@@ -1,7 +1,5 @@
 /* owners.c - the rules of owners.h: simple pointers as a table, the rest as a function a kind. */
-#include "owners.h"
-
-#include <string.h>
+#include "owners_parts.h"
 
 const char *mi_owner_name(mi_owner owner) {
     static const char *const names[MI_OWNERS] = {
@@ -27,6 +25,15 @@ const char *mi_owner_name(mi_owner owner) {
         [MI_OWNER_METHODCALLER] = "methodcaller: arguments",
         [MI_OWNER_NUMPY] = "numpy: parts of ufuncs and methods",
         [MI_OWNER_NUMPY_DATA] = "numpy: array data",
+        [MI_OWNER_EXPAT] = "expat: parser",
+        [MI_OWNER_XML] = "ElementTree: children and stacks",
+        [MI_OWNER_PICKLE] = "pickle: memo and marks",
+        [MI_OWNER_ZONE] = "zoneinfo: transitions",
+        [MI_OWNER_SRE] = "re: state of a match",
+        [MI_OWNER_QUEUE] = "queue: items",
+        [MI_OWNER_DEQUE] = "deque: blocks",
+        [MI_OWNER_FILE] = "io: status of a file",
+        [MI_OWNER_CSV] = "csv: fields",
         [MI_OWNER_INTERPRETER] = "interpreter: state",
         [MI_OWNER_FREE_OBJECTS] = "objects kept for later",
     };
@@ -54,20 +61,14 @@ static const struct {
     {MI_KIND_ARRAY_METHOD, MI_OWNER_NUMPY, 16},     /* PyArrayMethodObject.name, numpy array_method.h */
 };
 
-static uintptr_t word_of(uintptr_t object, int32_t offset) {
-    uintptr_t word;
-    memcpy(&word, (const void *)(object + (uintptr_t)(intptr_t)offset), sizeof word);
-    return word;
-}
-
 static void claim_pointers(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
     for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
         if (pointers[i].kind == type->kind && pointers[i].offset + sizeof(void *) <= type->basicsize)
-            context->claim(context->claims, word_of(object, pointers[i].offset), (mi_owner)pointers[i].owner, 0);
+            context->claim(context->claims, mi_owner_word(object, pointers[i].offset), (mi_owner)pointers[i].owner, 0);
 }
 
 static void claim_field(const mi_owner_context *context, uintptr_t object, int32_t offset, mi_owner owner) {
-    if (offset != MI_ABSENT) context->claim(context->claims, word_of(object, offset), owner, 0);
+    if (offset != MI_ABSENT) context->claim(context->claims, mi_owner_word(object, offset), owner, 0);
 }
 
 /* ---- dicts and instances ------------------------------------------------------------------------------------------- */
@@ -90,8 +91,8 @@ static void claim_values(const mi_owner_context *context, uintptr_t values) {
 }
 
 static void claim_dict(const mi_owner_context *context, uintptr_t object) {
-    uintptr_t values = word_of(object, context->layout->dict_values);
-    uintptr_t keys = word_of(object, context->layout->dict_keys);
+    uintptr_t values = mi_owner_word(object, context->layout->dict_values);
+    uintptr_t keys = mi_owner_word(object, context->layout->dict_keys);
     if (values) claim_values(context, values);
     context->claim(context->claims, keys, values ? MI_OWNER_SHARED_KEYS : MI_OWNER_DICT_KEYS, 0);
 }
@@ -99,9 +100,9 @@ static void claim_dict(const mi_owner_context *context, uintptr_t object) {
 /* struct _odictobject and _odictnode, Objects/odictobject.c: first, last and fast nodes follow the dict. */
 static void claim_odict(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
-    uintptr_t node = word_of(object, layout->dict_size), nodes[4];
-    int64_t most = (int64_t)word_of(object, layout->dict_used) + 1;
-    context->claim(context->claims, word_of(object, layout->dict_size + 16), MI_OWNER_ODICT_NODES, 0);
+    uintptr_t node = mi_owner_word(object, layout->dict_size), nodes[4];
+    int64_t most = (int64_t)mi_owner_word(object, layout->dict_used) + 1;
+    context->claim(context->claims, mi_owner_word(object, layout->dict_size + 16), MI_OWNER_ODICT_NODES, 0);
     for (; node && most-- > 0; node = nodes[2]) {
         if (!context->heap_word(context->claims, node + 16, &nodes[2])) break;
         if (!context->claim(context->claims, node, MI_OWNER_ODICT_NODES, sizeof nodes)) break;
@@ -113,7 +114,7 @@ static void claim_odict(const mi_owner_context *context, uintptr_t object) {
 static void claim_instance(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
     const mi_layout *layout = context->layout;
     if (layout->managed_values == MI_ABSENT || !(type->flags & (uint64_t)(uint32_t)layout->type_managed_dict)) return;
-    uintptr_t word = word_of(object, layout->managed_values);
+    uintptr_t word = mi_owner_word(object, layout->managed_values);
     if (layout->managed_values_tag) {
         if (!(word & 1)) return; /* a dict, or nothing */
         word += 1;
@@ -125,15 +126,16 @@ static void claim_instance(const mi_owner_context *context, const mi_type *type,
 
 static void claim_list(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
-    int64_t size = (int64_t)word_of(object, layout->object_var_size);
-    int64_t allocated = (int64_t)word_of(object, layout->list_allocated);
+    int64_t size = (int64_t)mi_owner_word(object, layout->object_var_size);
+    int64_t allocated = (int64_t)mi_owner_word(object, layout->list_allocated);
     if (size < 0 || size > allocated || allocated > (int64_t)1 << 40) return;
-    context->claim(context->claims, word_of(object, layout->list_items), MI_OWNER_LIST_ITEMS, (size_t)allocated * 8);
+    context->claim(context->claims, mi_owner_word(object, layout->list_items), MI_OWNER_LIST_ITEMS,
+                   (size_t)allocated * 8);
 }
 
 static void claim_set(const mi_owner_context *context, uintptr_t object) {
-    uintptr_t table = word_of(object, context->layout->set_table);
-    uintptr_t entries = word_of(object, context->layout->set_mask) + 1;
+    uintptr_t table = mi_owner_word(object, context->layout->set_table);
+    uintptr_t entries = mi_owner_word(object, context->layout->set_mask) + 1;
     if (table != object + context->moved + (uintptr_t)context->layout->set_smalltable && entries < (uintptr_t)1 << 40)
         context->claim(context->claims, table, MI_OWNER_SET_TABLE, (size_t)entries * 16);
 }
@@ -142,8 +144,8 @@ static void claim_set(const mi_owner_context *context, uintptr_t object) {
 static void claim_bytearray(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
     if (layout->bytearray_bytes == MI_ABSENT) return;
-    uintptr_t size = word_of(object, layout->bytearray_alloc);
-    context->claim(context->claims, word_of(object, layout->bytearray_bytes), MI_OWNER_BYTEARRAY,
+    uintptr_t size = mi_owner_word(object, layout->bytearray_alloc);
+    context->claim(context->claims, mi_owner_word(object, layout->bytearray_bytes), MI_OWNER_BYTEARRAY,
                    size < (uintptr_t)1 << 40 ? (size_t)size : 0);
 }
 
@@ -155,53 +157,40 @@ static void claim_str(const mi_owner_context *context, uintptr_t object) {
     state >>= layout->str_kind_shift;
     uintptr_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
     if (compact && ascii) return;
-    uintptr_t utf8 = word_of(object, layout->str_utf8), data = compact ? 0 : word_of(object, layout->str_data);
-    uintptr_t most = (uintptr_t)1 << 40, length = word_of(object, layout->str_length) + 1;
+    uintptr_t utf8 = mi_owner_word(object, layout->str_utf8),
+              data = compact ? 0 : mi_owner_word(object, layout->str_data);
+    uintptr_t most = (uintptr_t)1 << 40, length = mi_owner_word(object, layout->str_length) + 1;
     if (length > most) return;
     if (utf8 && utf8 != data) {
-        uintptr_t bytes = word_of(object, layout->str_utf8_length) + 1;
+        uintptr_t bytes = mi_owner_word(object, layout->str_utf8_length) + 1;
         context->claim(context->claims, utf8, MI_OWNER_STR_UTF8, bytes < most ? (size_t)bytes : 0);
     }
     context->claim(context->claims, data, MI_OWNER_STR_DATA, (size_t)(length * kind));
 }
 
-/* Words of a structure that are pointers or numbers: what they point to belongs to it when it is no object. */
-static void claim_words(const mi_owner_context *context, uintptr_t object, size_t from, size_t to, mi_owner owner) {
-    for (size_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t))
-        context->claim_plain(context->claims, word_of(object, (int32_t)at), owner);
-}
-
 static void claim_type(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
     enum { HEAPTYPE = 1 << 9 };
-    uintptr_t flags = word_of(object, layout->type_flags);
+    uintptr_t flags = mi_owner_word(object, layout->type_flags);
     if (!(flags & HEAPTYPE)) { /* a struct sequence's members are made at run time (structseq.c) */
-        claim_words(context, object, (size_t)layout->object_size, (size_t)layout->type_size, MI_OWNER_TYPE);
+        mi_owner_claim_words(context, object, (size_t)layout->object_size, (size_t)layout->type_size, MI_OWNER_TYPE, 0,
+                             0);
         return;
     }
     claim_field(context, object, layout->type_doc, MI_OWNER_TYPE);
     claim_field(context, object, layout->heap_type_name, MI_OWNER_TYPE);
     claim_field(context, object, layout->heap_type_cached_keys, MI_OWNER_SHARED_KEYS);
     /* tp_methods, tp_members, tp_getset of types made from a spec (PyType_FromMetaclass copies them) */
-    claim_words(context, object, (size_t)layout->object_size, (size_t)layout->heap_type_size, MI_OWNER_TYPE);
-}
-
-/* numpy's ufunc keeps names, loops and a table of what was resolved before: blocks that hold blocks. */
-static void claim_ufunc(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
-    for (size_t at = 16; at + sizeof(uintptr_t) <= type->basicsize; at += sizeof(uintptr_t)) {
-        uintptr_t part = word_of(object, (int32_t)at);
-        if (!context->claim_plain(context->claims, part, MI_OWNER_NUMPY)) continue;
-        size_t room = context->heap_room(context->claims, part);
-        claim_words(context, part, 0, room < 32 ? room : 32, MI_OWNER_NUMPY);
-    }
+    mi_owner_claim_words(context, object, (size_t)layout->object_size, (size_t)layout->heap_type_size, MI_OWNER_TYPE, 0,
+                         0);
 }
 
 /* PyArrayObject_fields, numpy/ndarraytypes.h: shape and strides are one block. */
 static void claim_ndarray(const mi_owner_context *context, uintptr_t object) {
     enum { DATA = 16, DIMENSIONS = 32, FLAGS = 64, OWNDATA = 4 };
-    if (word_of(object, FLAGS) & OWNDATA)
-        context->claim(context->claims, word_of(object, DATA), MI_OWNER_NUMPY_DATA, 0);
-    context->claim(context->claims, word_of(object, DIMENSIONS), MI_OWNER_NUMPY, 0);
+    if (mi_owner_word(object, FLAGS) & OWNDATA)
+        context->claim(context->claims, mi_owner_word(object, DATA), MI_OWNER_NUMPY_DATA, 0);
+    context->claim(context->claims, mi_owner_word(object, DIMENSIONS), MI_OWNER_NUMPY, 0);
 }
 
 static void claim_code(const mi_owner_context *context, uintptr_t object) {
@@ -210,13 +199,37 @@ static void claim_code(const mi_owner_context *context, uintptr_t object) {
     claim_field(context, object, layout->code_extra, MI_OWNER_CODE);
     claim_field(context, object, layout->code_executors, MI_OWNER_CODE);
     if (layout->code_monitoring == MI_ABSENT) return;
-    uintptr_t monitoring = word_of(object, layout->code_monitoring), part;
+    uintptr_t monitoring = mi_owner_word(object, layout->code_monitoring), part;
     if (!context->claim(context->claims, monitoring, MI_OWNER_CODE, 0)) return;
     const int32_t parts[] = {layout->monitoring_tools, layout->monitoring_lines, layout->monitoring_line_tools,
                              layout->monitoring_opcodes, layout->monitoring_opcode_tools};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (context->heap_word(context->claims, monitoring + (uintptr_t)parts[i], &part))
             context->claim(context->claims, part, MI_OWNER_CODE, 0);
+}
+
+/* ElementObject and ElementObjectExtra, Modules/_elementtree.c: more than four children lie in a block of their own. */
+static void claim_element(const mi_owner_context *context, uintptr_t object) {
+    enum { EXTRA = 40, CHILDREN = 24, OWN_CHILDREN = 32 };
+    uintptr_t extra = mi_owner_word(object, EXTRA), children;
+    if (!extra || !context->claim(context->claims, extra, MI_OWNER_XML, OWN_CHILDREN)) return;
+    if (context->heap_word(context->claims, extra + CHILDREN, &children) && children != extra + OWN_CHILDREN)
+        context->claim(context->claims, children, MI_OWNER_XML, 0);
+}
+
+/* dequeobject and block, Modules/_collectionsmodule.c: blocks of 64 items between a left and a right link, and some that
+ * are kept for later. */
+static void claim_deque(const mi_owner_context *context, uintptr_t object) {
+    enum { LEFT = 24, RIGHT = 32, SPARE_COUNT = 72, SPARES = 80, MOST_SPARES = 16, RIGHT_LINK = 520, BLOCK = 528 };
+    uintptr_t block = mi_owner_word(object, LEFT), last = mi_owner_word(object, RIGHT);
+    int64_t most = (int64_t)mi_owner_word(object, context->layout->object_var_size) / 64 + 2;
+    while (block && most-- > 0) {
+        if (!context->claim(context->claims, block, MI_OWNER_DEQUE, BLOCK) || block == last) break;
+        if (!context->heap_word(context->claims, block + RIGHT_LINK, &block)) break;
+    }
+    uintptr_t spares = mi_owner_word(object, SPARE_COUNT);
+    for (uintptr_t i = 0; i < spares && i < MOST_SPARES; i++)
+        context->claim(context->claims, mi_owner_word(object, (int32_t)(SPARES + 8 * i)), MI_OWNER_DEQUE, BLOCK);
 }
 
 void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
@@ -238,7 +251,8 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
     case MI_KIND_NDARRAY: claim_ndarray(context, object); break;
-    case MI_KIND_UFUNC: claim_ufunc(context, type, object); break;
+    case MI_KIND_ELEMENT: claim_element(context, object); break;
+    case MI_KIND_DEQUE: claim_deque(context, object); break;
     default: claim_pointers(context, type, object); break;
     }
 }

@@ -30,6 +30,15 @@ typedef enum mi_owner {
     MI_OWNER_METHODCALLER,
     MI_OWNER_NUMPY,
     MI_OWNER_NUMPY_DATA,
+    MI_OWNER_EXPAT,
+    MI_OWNER_XML,
+    MI_OWNER_PICKLE,
+    MI_OWNER_ZONE,
+    MI_OWNER_SRE,
+    MI_OWNER_QUEUE,
+    MI_OWNER_DEQUE,
+    MI_OWNER_FILE,
+    MI_OWNER_CSV,
     MI_OWNER_INTERPRETER,
     MI_OWNER_FREE_OBJECTS, /* from here on: allocated, and kept for objects to come */
     MI_OWNERS
@@ -61,5 +70,9 @@ typedef struct mi_owner_context {
 } mi_owner_context;
 
 void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object);
+/* Whether more of what the type's objects own is found by the words of their structures (owners_words.c), and that. A word
+ * may lead to another owner's buffer: it is to be called when the exact rules have claimed theirs. */
+int mi_owner_is_opaque(const mi_type *type);
+void mi_owner_claim_opaque(const mi_owner_context *context, const mi_type *type, uintptr_t object);
 
 #endif

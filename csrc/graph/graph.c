@@ -191,7 +191,9 @@ static void find_in_pool(builder *build, const mi_pool *pool) {
         int type = object_in_block(build, block, size, &object);
         if (type < 0) continue;
         if (!build->error) build->error = mi_address_index_put(&build->graph->index, object, NULL);
-        mi_owner_claim(&build->owners, &build->source->types->items[type], object);
+        const mi_type *known = &build->source->types->items[type];
+        mi_owner_claim(&build->owners, known, object);
+        if (mi_owner_is_opaque(known)) mi_owner_claim_opaque(&build->owners, known, object);
     }
 }
 
@@ -293,6 +295,7 @@ static void measure(builder *build, uintptr_t object) {
         build->size = chunk_bytes(build, block, known->preheader + known->basicsize);
     }
     mi_owner_claim(&build->owners, known, object);
+    if (mi_owner_is_opaque(known)) mi_owner_claim_opaque(&build->owners, known, object);
     uint64_t units = build->size / MI_GRAPH_UNIT;
     graph->sizes[node] = units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
     if (fixed) build->cannot_go[node / 64] |= 1ull << node % 64;

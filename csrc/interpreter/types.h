@@ -38,6 +38,17 @@ typedef enum mi_kind {
     MI_KIND_ARRAY_METHOD,
     MI_KIND_UFUNC,
     MI_KIND_NDARRAY,
+    MI_KIND_DEQUE,
+    MI_KIND_ELEMENT,
+    MI_KIND_EXPAT, /* from here on: read word by word (owners_words.c) */
+    MI_KIND_XML_PARTS,
+    MI_KIND_NUMPY_PARTS,
+    MI_KIND_PICKLE,
+    MI_KIND_ZONE,
+    MI_KIND_SRE,
+    MI_KIND_QUEUE,
+    MI_KIND_FILE,
+    MI_KIND_CSV,
     MI_KINDS
 } mi_kind;
 

@@ -25,9 +25,9 @@ The raw format, what `_native.census_capture()` returns:
     seconds, pause_s
 
 A ROW is packed 64-bit numbers: blocks of each size class, then large blocks, large bytes, requested bytes, and blocks
-whose requested size is not known. A SEEN (mi_census_seen) is the block's address (u64), the index of its type or -1 where
-an owner claims it or -2 (i32), its size and where in it the object begins (u16 each), its first two words (u64 each), and
-the two before the object.
+whose requested size is not known. A SEEN (mi_census_seen) is the block's address (u64), the index of its type or -1
+where an owner claims it or -2 (i32), its size and where in it the object begins (u16 each), its first two words (u64
+each), and the two before the object.
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+/* owners_words.c - structures of extension modules that are read word by word: what a word of one leads to and no type
+ * explains belongs to it.
+ *
+ * That is said only of types whose source was read: each word of theirs is an object, a number, or memory of their own. */
+#include "owners_parts.h"
+
+/* `depth`: how many blocks deep what belongs to it holds more of it; `most`: of so many bytes of such a block. */
+static const struct {
+    uint16_t kind, owner, depth, most;
+} rules[] = {
+    {MI_KIND_EXPAT, MI_OWNER_EXPAT, 24, 8192},    /* XML_ParserStruct, its tables and pools, Modules/expat/xmlparse.c */
+    {MI_KIND_XML_PARTS, MI_OWNER_XML, 0, 0},      /* the stacks of Modules/_elementtree.c */
+    {MI_KIND_PICKLE, MI_OWNER_PICKLE, 1, 24},     /* PyMemoTable, memo, marks, Modules/_pickle.c */
+    {MI_KIND_ZONE, MI_OWNER_ZONE, 0, 0},          /* PyZoneInfo_ZoneInfo, Modules/_zoneinfo.c */
+    {MI_KIND_SRE, MI_OWNER_SRE, 0, 0},            /* marks and data stack of SRE_STATE, Modules/_sre/sre.h */
+    {MI_KIND_QUEUE, MI_OWNER_QUEUE, 0, 0},        /* RingBuf.items, Modules/_queuemodule.c */
+    {MI_KIND_FILE, MI_OWNER_FILE, 0, 0},          /* fileio.stat_atopen, Modules/_io/fileio.c */
+    {MI_KIND_CSV, MI_OWNER_CSV, 0, 0},            /* ReaderObj.field, WriterObj.rec, Modules/_csv.c */
+    {MI_KIND_STRINGIO, MI_OWNER_IO_BUFFER, 0, 0}, /* stringio.writer, Modules/_io/stringio.c, a block from 3.14 on */
+    {MI_KIND_METHODCALLER, MI_OWNER_METHODCALLER, 0, 0}, /* vectorcall_args, Modules/_operator.c */
+    {MI_KIND_UFUNC, MI_OWNER_NUMPY, 1, 32},              /* names, loops, and the table of what was resolved before */
+    {MI_KIND_NUMPY_PARTS, MI_OWNER_NUMPY, 3, 4096},      /* NpyIter and its buffers, NpyAuxData, numpy's *_impl.h */
+};
+
+/* The words of a block, and of the blocks that are claimed by that. */
+static void claim_block(const mi_owner_context *context, uintptr_t block, mi_owner owner, int depth, size_t most) {
+    size_t room = context->heap_room(context->claims, block);
+    for (size_t at = 0; at + sizeof(uintptr_t) <= room && at < most; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        if (!context->heap_word(context->claims, block + at, &word)) return;
+        if (context->claim_plain(context->claims, word, owner) && depth)
+            claim_block(context, word, owner, depth - 1, most);
+    }
+}
+
+void mi_owner_claim_words(const mi_owner_context *context, uintptr_t object, size_t from, size_t to, mi_owner owner,
+                          int depth, size_t most) {
+    for (size_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t)) {
+        uintptr_t word = mi_owner_word(object, (int32_t)at);
+        if (context->claim_plain(context->claims, word, owner) && depth)
+            claim_block(context, word, owner, depth - 1, most);
+    }
+}
+
+int mi_owner_is_opaque(const mi_type *type) {
+    return type->kind >= MI_KIND_EXPAT || type->kind == MI_KIND_STRINGIO || type->kind == MI_KIND_METHODCALLER ||
+           type->kind == MI_KIND_UFUNC;
+}
+
+void mi_owner_claim_opaque(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].kind == type->kind)
+            mi_owner_claim_words(context, object, (size_t)context->layout->object_size, type->basicsize,
+                                 (mi_owner)rules[i].owner, rules[i].depth, rules[i].most);
+}
