@@ -84,18 +84,46 @@ static void find_highest(finder *find) {
 
 /* ---- places --------------------------------------------------------------------------------------------------------- */
 
-static void find_places(finder *find) {
-    const uint32_t *above = find->tree->dominator;
-    uint32_t count = (uint32_t)find->result->numbers, *next = find->met;
-    for (uint32_t number = count; number-- > 1;) find->size[above[number]] += ++find->size[number];
-    find->size[0]++;
+/* The place of each number, and how many it dominates, itself included; both begin as zeros, and `next` ends as such. */
+static void find_places(const mi_dominators *tree, uint32_t *place, uint32_t *size, uint32_t *next) {
+    const uint32_t *above = tree->dominator;
+    uint32_t count = tree->nodes + 2;
+    for (uint32_t number = count; number-- > 1;) size[above[number]] += ++size[number];
+    size[0]++;
     next[0] = 1;
     for (uint32_t number = 1; number < count; number++) {
-        find->place[number] = next[above[number]];
-        next[above[number]] += find->size[number];
-        next[number] = find->place[number] + 1;
+        place[number] = next[above[number]];
+        next[above[number]] += size[number];
+        next[number] = place[number] + 1;
     }
-    memset(next, 0, find->words);
+    memset(next, 0, count * sizeof *next);
+}
+
+mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, size_t types, uint64_t *retained,
+                             uint64_t *objects) {
+    uint32_t count = tree->nodes + 2;
+    size_t words = (size_t)count * sizeof(uint32_t), ends = (types + 1) * sizeof(uint32_t);
+    uint32_t *place = mi_os_alloc(words), *size = mi_os_alloc(words), *at = mi_os_alloc(words),
+             *end = mi_os_alloc(ends);
+    mi_error error = place && size && at && end ? MI_OK : MI_E_MEMORY;
+    if (!error) {
+        find_places(tree, place, size, at);
+        for (uint32_t number = 0; number < count; number++) at[place[number]] = number;
+        for (uint32_t i = 0; i < count; i++) { /* in order of place: `end` is where the last one on top ends */
+            uint32_t number = at[i], node = tree->node[number];
+            if (node >= graph->objects) continue;
+            uint32_t type = graph->types[node];
+            objects[type]++;
+            if (i < end[type]) continue;
+            retained[type] += tree->retained[number];
+            end[type] = i + size[number];
+        }
+    }
+    mi_os_free(place, words);
+    mi_os_free(size, words);
+    mi_os_free(at, words);
+    mi_os_free(end, ends);
+    return error;
 }
 
 /* The buffers by arena: a counting sort. */
@@ -195,7 +223,7 @@ mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const
                          : MI_E_MEMORY;
     if (!error) {
         find_highest(&find);
-        find_places(&find);
+        find_places(tree, find.place, find.size, find.met);
         sort_buffers(&find);
     }
     for (size_t arena = 0; !error && arena < result->arenas; arena++) {

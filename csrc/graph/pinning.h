@@ -32,6 +32,11 @@ typedef struct mi_pinning {
     size_t numbers;
 } mi_pinning;
 
+/* What hangs under the objects of each type (by its place in mi_types): the sum of the retained sizes of those that hang
+ * under no other of the same type, in units; and how many objects there are. Both have room for a row a type, at zeros. */
+mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, size_t types, uint64_t *retained,
+                             uint64_t *objects);
+
 /* Up to `most` keys an arena. */
 mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
                          mi_pinning *result);

@@ -15,6 +15,7 @@ typedef struct heap_walk {
     mi_malloc_arena *arena;
     int is_main;
     uint32_t live, free, tcache, top, fence; /* leaves */
+    uintptr_t used_start, used_end;          /* the last chunk in use, or kept by a thread as if it were */
     uintptr_t run_start, run_end; /* free chunks in a row: malloc_trim joins fast chunks to their neighbours */
 } heap_walk;
 
@@ -59,6 +60,10 @@ static int visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t e
         return 0;
     }
     if (kind != MI_CHUNK_TOP) end_run(walk);
+    if (kind == MI_CHUNK_LIVE || kind == MI_CHUNK_TCACHE) {
+        walk->used_start = start;
+        walk->used_end = end;
+    }
     switch (kind) {
     case MI_CHUNK_LIVE:
         arena->live_chunks++;
@@ -72,6 +77,8 @@ static int visit(void *context, mi_chunk_kind kind, uintptr_t start, uintptr_t e
         break;
     case MI_CHUNK_TOP:
         arena->top_bytes += size;
+        arena->below_top = walk->used_start;
+        arena->below_top_bytes = walk->used_end - walk->used_start;
         arena->free_resident_bytes += resident(walk->survey, start, end);
         trim_top(walk, start, end);
         mi_paint(painter, start, end, walk->top, 1);

@@ -19,6 +19,8 @@ typedef struct mi_malloc_arena {
     uint64_t tcache_chunks, tcache_bytes;
     uint64_t top_bytes;
     uint64_t trim_bytes; /* what malloc_trim(0) would give back of it */
+    uintptr_t below_top; /* the last chunk in use before top, which keeps all below it from going: 0 without any */
+    uint64_t below_top_bytes;
     uint64_t torn_bytes; /* where no chunks could be recognised */
 } mi_malloc_arena;
 

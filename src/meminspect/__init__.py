@@ -54,6 +54,7 @@ _PUBLIC = {
     "top_retained": "meminspect.probes.references",
     "why": "meminspect.probes.references",
     "pinning": "meminspect.probes.pinning",
+    "suspects": "meminspect.probes.references",
     "what_if": "meminspect.probes.pinning",
     "render": "meminspect.views.report_text",
     "report": "meminspect.probes.report",

@@ -401,3 +401,27 @@ def test_trim_returns_memory() -> None:
     assert after is not None
     assert before > MIB
     assert after > MIB
+
+
+@pytest.mark.required
+def test_the_dynamic_threshold_keeps_what_a_trim_returns() -> None:
+    """Thousands of buffers just under 4 MiB, made and dropped: what is kept is named as malloc_info() counts it, what a
+    trim would return is what it returned, and the chunk at the end is the object that was planted."""
+    if not _native.memory_capture()["malloc"].startswith("glibc"):
+        pytest.skip("needs glibc's malloc")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    done = subprocess.run(
+        [sys.executable, str(PROGRAMS / "threshold_trap.py"), "60", "40"],
+        capture_output=True, text=True, env=env, check=True, timeout=300,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    [finding] = [item for item in told["report"]["findings"] if item["id"] == "glibc_retained"]
+    free = told["malloc_info"]["rest"] + told["malloc_info"]["fast"]
+    assert free > 30 * 4 * 2**20
+    assert abs(told["report"]["large"]["free_bytes"] - free) < 0.05 * free
+    assert abs(finding["figures"]["free_resident_bytes"] - free) < 0.05 * free
+    assert "malloc_trim(0)" in finding["try"]
+    assert finding["figures"]["holder_type"] == "bytes"
+    returned = told["before"] - told["after"]
+    assert returned > 0.9 * free
+    assert abs(finding["figures"]["trim_would_return_bytes"] - returned) < 0.05 * returned

@@ -101,3 +101,48 @@ def test_what_cannot_go_keeps_its_arena() -> None:
 
 def test_pymalloc_keeps_one_empty_arena() -> None:
     assert [returned(emptied, empty) for emptied, empty in ((0, 0), (3, 0), (3, 1))] == [0, 2, 3]
+
+
+def test_one_object_under_which_the_most_hangs_is_a_suspect() -> None:
+    program = (
+        "import json, meminspect\n"
+        "class Row: __slots__ = ('a',)\n"
+        "class Cache:\n    def __init__(self):\n        self.rows = {}\n"
+        "cache = Cache()\n"
+        "for number in range(60_000):\n    cache.rows[number] = row = Row()\n    row.a = str(number) * 4\n"
+        "found = meminspect.suspects(max_pause=None)\n"
+        "exact = meminspect.retained(cache.rows, max_pause=None).bytes\n"
+        "print(json.dumps([[item.to_dict() for item in found], exact]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    findings, exact = json.loads(done.stdout)
+    suspects = [item for item in findings if item["id"] == "suspect_object"]
+    assert ["cache.rows (dict)" in item["text"] for item in suspects] == [True]
+    assert abs(suspects[0]["figures"]["retained_bytes"] - exact) < 0.02 * exact
+    assert suspects[0]["figures"]["share"] > 0.2
+    [by_type] = [item for item in findings if item["id"] == "suspect_type"]
+    assert by_type["figures"]["type"] == "__main__.Row"
+    assert by_type["figures"]["objects"] == 60_000
+
+
+def test_neighbours_of_a_block() -> None:
+    if not _native.allocator_capture()["allocator"].startswith("pymalloc"):
+        pytest.skip("needs pymalloc")
+
+    class Neighbour:
+        __slots__ = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s")
+
+    kept = [Neighbour() for _ in range(5000)]
+    asked = kept[2500]
+    plain = meminspect.block(asked)
+    assert plain.pool_neighbours is plain.arena_neighbours is None
+    found = meminspect.block(asked, neighbours=True, max_pause=None)
+    assert found.pool_neighbours is not None
+    assert found.arena_neighbours is not None
+    pools = [meminspect.block(item).pool for item in kept]
+    name = f"{Neighbour.__module__}.{Neighbour.__qualname__}"
+    [own] = [row for row in found.pool_neighbours if row.name == name]
+    assert own.blocks == pools.count(found.pool)
+    assert sum(row.blocks for row in found.pool_neighbours) == found.pool_used
+    assert sum(row.blocks for row in found.arena_neighbours) >= found.pool_used
+    assert {row.kind for row in found.arena_neighbours} <= {"object", "buffer", "unknown"}

@@ -62,6 +62,21 @@ def test_a_process_that_holds_nothing_back_is_told_what_it_consists_of() -> None
     assert "glibc_retained" not in ids(report)
 
 
+def test_the_chunk_at_the_end_of_the_heap_is_named() -> None:
+    report = malloc_report(free=80 * MIB, trim=78 * MIB)
+    assert report.memory is not None
+    assert "heap's end" not in one(report, "glibc_retained").text
+    [arena] = report.memory.malloc_arenas
+    held = replace(arena, holder=0x7E0000001000, holder_bytes=720, holder_type="bytes")
+    found = one(report_of(quiet_heap(), replace(report.memory, malloc_arenas=(held,))), "glibc_retained")
+    assert "an object of bytes of 720 bytes at 0x7e0000001000" in found.text
+    assert found.figures["holder_bytes"] == 720
+    unnamed = replace(report.memory, malloc_arenas=(replace(held, holder_type=None),))
+    assert "a live chunk of 720 bytes" in one(report_of(quiet_heap(), unnamed), "glibc_retained").text
+    mostly_top = replace(report.memory, malloc_arenas=(replace(held, top_bytes=79 * MIB, free_bytes=MIB),))
+    assert "heap's end" not in one(report_of(quiet_heap(), mostly_top), "glibc_retained").text
+
+
 def test_scattered_survivors_are_the_answer() -> None:
     lead = scattered_report().findings[0]
     assert lead.id == "pymalloc_fragmentation"

@@ -60,6 +60,7 @@ def retained(report: Report) -> Weighed | None:
                 f"chunks lie behind the free ones."
             )
             attempt = "ctypes.CDLL(None).malloc_trim(0) after the peak."
+    text += held_by(report, figures)
     if small_objects:
         attempt += " PYTHONMALLOC=pymalloc keeps small objects in arenas that are given back whole."
     else:
@@ -68,6 +69,23 @@ def retained(report: Report) -> Weighed | None:
             "its own, and the threshold no longer grows to 32 MiB."
         )
     return Weighed(Finding("glibc_retained", text, figures, attempt), weight=free, explains_rss=True)
+
+
+def held_by(report: Report, figures: Figures) -> str:
+    """Which chunk at the heap's end keeps what lies before it, where that is the most of an arena's free memory."""
+    arenas = report.memory.malloc_arenas if report.memory else ()
+    arena = max(arenas, key=lambda arena: arena.free_bytes, default=None)
+    if arena is None or arena.holder is None or arena.holder_bytes is None or arena.free_bytes < arena.top_bytes:
+        return ""
+    figures["holder"], figures["holder_bytes"] = f"{arena.holder:#x}", arena.holder_bytes
+    what = "a live chunk"
+    if arena.holder_type is not None:
+        figures["holder_type"] = arena.holder_type
+        what = f"an object of {arena.holder_type}"
+    return (
+        f" The last one in use at the heap's end is {what} of {size(arena.holder_bytes)} at {arena.holder:#x}: what is "
+        f"free before it goes by a trim alone."
+    )
 
 
 def top_bytes(report: Report) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .base import Model
+from .base import Model, shown
 
 Bitmap: TypeAlias = bytes  # in HeapMap `bytes` is a field
 
@@ -276,6 +276,22 @@ class HeapMap(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class Neighbours(Model):
+    """Live blocks of one kind in a pool or an arena.
+
+    kind -- "object" (`name` is its type), "buffer" (of some object, which may lie elsewhere) or "unknown"
+    """
+
+    kind: str
+    name: str
+    blocks: int
+    bytes: int
+
+    def __repr__(self) -> str:
+        return f"<Neighbours {shown(self.name)}: {self.blocks} blocks>"
+
+
+@dataclass(frozen=True, repr=False)
 class Block(Model):
     """Where one live object (or address) lies.
 
@@ -283,6 +299,8 @@ class Block(Model):
     address    -- of the block; the object starts `offset` bytes into it (GC head, pre-header, debug padding)
     size       -- bytes of the block as allocated, None when unknown
     size_class, pool, arena, index_in_pool -- None outside pymalloc
+    pool_neighbours, arena_neighbours -- the live blocks of its pool and arena, itself included, by what they are; None
+                  where that was not asked for
     """
 
     domain: str
@@ -297,6 +315,8 @@ class Block(Model):
     pool_used: int | None
     pool_free: int | None
     reason: str | None
+    pool_neighbours: tuple[Neighbours, ...] | None = None
+    arena_neighbours: tuple[Neighbours, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<Block {self.address:#x}: {self.size} bytes, {self.domain}>"

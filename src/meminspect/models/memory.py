@@ -48,6 +48,9 @@ class MallocArena(Model):
     live_bytes, free_bytes, tcache_bytes, top_bytes -- in chunks, headers included, resident or not
     free_resident_bytes -- resident part of the free chunks and of top
     trim_bytes -- whole resident pages inside free chunks: what malloc_trim(0) would give back
+    holder, holder_bytes -- the last chunk in use before top: glibc by itself cuts off only what lies behind it; None
+                without one. It may be one that a thread's cache keeps
+    holder_type -- of the object in it; None where none begins there: a buffer, or C's
     """
 
     name: str
@@ -62,6 +65,9 @@ class MallocArena(Model):
     tcache_bytes: int
     top_bytes: int
     trim_bytes: int
+    holder: int | None = None
+    holder_bytes: int | None = None
+    holder_type: str | None = None
 
     def __repr__(self) -> str:
         return f"<MallocArena {self.name}: {self.live_bytes} live, {self.free_bytes} free>"

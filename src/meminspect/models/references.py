@@ -216,6 +216,23 @@ class RootRetained(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class RetainedType(Model):
+    """What hangs under the objects of one type, counted once where one of them hangs under another."""
+
+    module: str | None
+    type_name: str
+    count: int
+    retained_bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.type_name if self.module in (None, "builtins") else f"{self.module}.{self.type_name}"
+
+    def __repr__(self) -> str:
+        return f"<RetainedType {shown(self.name)}: {self.retained_bytes} bytes>"
+
+
+@dataclass(frozen=True, repr=False)
 class HeldByC(Model):
     """Objects of one type that only C code or an evaluation stack explains."""
 
@@ -231,6 +248,7 @@ class HeldByC(Model):
 class RetainedSizes(Model):
     """`top_retained(n)`: the dominator tree's largest.
 
+    types         -- the types under whose objects the most hangs
     total_bytes   -- of all: what is live in pymalloc, and the chunks of malloc that hold objects or their buffers
     small_bytes   -- of it, live in pymalloc
     unknown_bytes -- of that, in blocks of no known object (a root of its own)
@@ -243,6 +261,7 @@ class RetainedSizes(Model):
 
     rows: tuple[RetainedObject, ...]
     roots: tuple[RootRetained, ...]
+    types: tuple[RetainedType, ...]
     held_by_c: tuple[HeldByC, ...]
     total_bytes: int
     small_bytes: int

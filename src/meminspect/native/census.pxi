@@ -4,7 +4,7 @@ cdef extern from "types.h":
     ctypedef struct mi_type:
         uintptr_t address
         uint32_t basicsize, itemsize
-        uint16_t kind
+        uint16_t preheader, kind
     ctypedef struct mi_types:
         mi_type *items
         size_t count
@@ -39,6 +39,7 @@ cdef extern from "census.h":
     ctypedef struct mi_census_guess:
         int32_t type, owner
         uint32_t offset, count
+    enum: MI_SEEN_CLAIMED
     ctypedef struct mi_census_seen:
         uint64_t address
         int32_t type

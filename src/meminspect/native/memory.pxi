@@ -17,7 +17,8 @@ cdef extern from "resident.h":
     ctypedef struct mi_malloc_arena:
         uintptr_t address
         uint64_t size_bytes, live_chunks, live_bytes, free_chunks, free_bytes, free_resident_bytes
-        uint64_t tcache_chunks, tcache_bytes, top_bytes, trim_bytes, torn_bytes
+        uint64_t tcache_chunks, tcache_bytes, top_bytes, trim_bytes, torn_bytes, below_top_bytes
+        uintptr_t below_top
     ctypedef struct mi_memory:
         pid_t pid
         const mi_leaf *leaves
@@ -86,12 +87,26 @@ cdef list leaves_of(const mi_memory *memory):
     return leaves
 
 
+cdef enum:
+    WORTH_AN_OWNER = 1048576  # bytes: what is free in an arena
+
+
 cdef list malloc_arenas_of(const mi_memory *memory):
     cdef size_t at
     arenas = []
     for at in range(memory.arena_count):
         arenas.append(memory.arenas[at])  # a struct becomes a dict of its members
     return arenas
+
+
+cdef list below_tops(list arenas):
+    """Of each arena the type of the object in the last chunk before its top: (module, name), or None."""
+    if not any([arena["below_top"] and arena["top_bytes"] + arena["free_bytes"] >= WORTH_AN_OWNER for arena in arenas]):
+        return [None] * len(arenas)  # to name the types costs more than it tells
+    try:
+        return types_at([arena["below_top"] + 2 * sizeof(uintptr_t) if arena["below_top"] else 0 for arena in arenas])
+    except NativeError:
+        return [None] * len(arenas)
 
 
 def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint ask_malloc=False):
@@ -139,10 +154,11 @@ def memory_capture(pid_t pid=0, bint plain_pagemap=False, max_pause=1.0, bint as
         PyEval_RestoreThread(state)
     try:
         check(error)
+        arenas = malloc_arenas_of(&memory)
         return {
             "pid": pid or getpid(),
             "leaves": leaves_of(&memory),
-            "malloc_arenas": malloc_arenas_of(&memory),
+            "malloc_arenas": arenas, "below_tops": [None] * len(arenas) if pid else below_tops(arenas),
             "tree_bytes": memory.tree_bytes,
             "unattributed_bytes": memory.unattributed_bytes,
             "zero_bytes": memory.zero_bytes,

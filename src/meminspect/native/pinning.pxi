@@ -13,6 +13,8 @@ cdef extern from "pinning.h":
     mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
                              mi_pinning *result)
     void mi_pinning_free(mi_pinning *result)
+    mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, size_t types, uint64_t *retained,
+                                 uint64_t *objects)
 
 PIN_NAMES = ("empty", "objects", "many", "garbage", "fixed", "unknown")
 
@@ -129,6 +131,20 @@ cdef dict pinning_of(_Graph whole, _Tree tree, uint32_t most):
     for i in range(pinning.found.arenas):
         counts[pinning.found.pins[i]] += 1
     return {"most": most, "arenas": dict(zip(PIN_NAMES, counts)), "steps": pinning.steps()}
+
+
+cdef list retained_by_type(_Graph whole, _Tree tree, size_t most):
+    """[(module, type, objects, bytes that hang under them), ...] of the types under which the most hangs."""
+    cdef _Table retained = _Table(), objects = _Table()
+    cdef uint64_t *bytes_of
+    cdef uint64_t *count_of
+    cdef size_t i, count = whole.types.count
+    retained.clear(count * sizeof(uint64_t))
+    objects.clear(count * sizeof(uint64_t))
+    bytes_of, count_of = <uint64_t *>retained.data, <uint64_t *>objects.data
+    check(mi_retained_by_type(&whole.graph, &tree.found, count, bytes_of, count_of))
+    order = sorted([(bytes_of[i], i) for i in range(count) if count_of[i]], reverse=True)[:most]
+    return [(*whole.names[i], count_of[i], size * MI_GRAPH_UNIT) for size, i in order]
 
 
 cdef list samples(_Graph whole, size_t arena, dict buffers):

@@ -583,6 +583,29 @@ def _third(row):
     return row[2]
 
 
+cdef list types_at(list blocks):
+    """Of each address of a block of malloc's the type of the object that begins there: (module, name); None when it is
+    none, or 0. The header is read as that of an object outside the arenas is (csrc/graph/graph.c)."""
+    cdef _Graph reader = _Graph()
+    cdef uintptr_t object_at, kind, count
+    cdef int place
+    reader.prepare()
+    found = []
+    for block in blocks:
+        name = None
+        for before in (0, 16, 32):
+            object_at = <uintptr_t>block + <uintptr_t>before
+            if (not block or mi_target_word(&reader.guard.target, object_at + reader.layout.object_type, &kind) != MI_OK
+                    or mi_target_word(&reader.guard.target, object_at, &count) != MI_OK):
+                continue
+            place = mi_types_find(&reader.types, kind)
+            if place >= 0 and count and reader.types.items[place].preheader == before:
+                name = type_text(<object><PyObject *>kind)
+                break
+        found.append(name)
+    return found
+
+
 def references_capture(addresses=(), type_names=(), bint holders=False, bint path=False, bint retained=False,
                        bint arenas=False, uint32_t top=0, uint32_t keys=0, uint32_t pinned=0, bint objects=False,
                        max_pause=1.0):
@@ -637,6 +660,7 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
         raw["arenas"] = pinned_arenas(whole, marks, pinned, objects)
     if top:
         raw["top"] = whole.top(tree, top)
+        raw["top"]["types"] = retained_by_type(whole, tree, 20)
     raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
     return raw
 

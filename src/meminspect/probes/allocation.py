@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..models.heap import Allocation, Block
+from ..models.heap import Allocation, Block, Neighbours
 
 # glibc never serves less than this by mmap unless it was told to, and then its threshold no longer moves
 # (malloc/malloc.c: DEFAULT_MMAP_THRESHOLD_MIN); the debug hooks add 24 bytes and malloc a header of 16
@@ -127,16 +128,41 @@ def allocation_of(size: int, raw: Mapping[str, Any]) -> Allocation:
     )
 
 
-def block(obj: object) -> Block:
+def block(obj: object, *, neighbours: bool = False, max_pause: float | None = 1.0) -> Block:
     """Where a live object lies: its block, pool and arena, or its chunk of glibc's, or the file that holds it.
 
     `offset` is how far into the block the object begins: the GC head and the pre-header (`_PyType_PreHeaderSize`) and
     what debug hooks put before it. Read from the pool's header or the chunk's; None where it is not known, with the
     reason.
+
+    neighbours -- also what shares its pool and its arena, by type; a census of the whole heap finds that: the GIL is
+                 held for `max_pause` seconds at most (None: no ceiling), and 48 bytes a live block are needed meanwhile
     """
     from .. import _native
 
-    return block_of(_native.block_capture(obj))
+    found = block_of(_native.block_capture(obj))
+    if not neighbours or found.pool is None or found.arena is None or found.domain != "pymalloc":
+        return found
+    raw = _native.neighbours_capture(found.pool, found.arena, max_pause)
+    return replace(
+        found,
+        pool_neighbours=neighbours_of(raw["pool"]),
+        arena_neighbours=neighbours_of(raw["arena"]),
+        reason="; ".join(raw["reasons"]) or found.reason,
+    )
+
+
+def neighbours_of(rows: Sequence[Any]) -> tuple[Neighbours, ...]:
+    """The most blocks first; pure."""
+    found = [Neighbours(*neighbour_name(what), blocks, size) for what, blocks, size in rows]
+    return tuple(sorted(found, key=lambda row: (-row.blocks, row.name)))
+
+
+def neighbour_name(what: str | tuple[bytes | None, bytes | None]) -> tuple[str, str]:
+    if isinstance(what, str):
+        return what, what
+    module, name = (part.decode("utf-8", "replace") if part else None for part in what)
+    return "object", (name or "?") if module in (None, "builtins") else f"{module}.{name}"
 
 
 def block_of(raw: Mapping[str, Any]) -> Block:

@@ -43,7 +43,9 @@ def build(raw: Mapping[str, Any]) -> MemoryBreakdown:
         malloc=raw["malloc"],
         mmapped_chunks=raw["mmapped_chunks"],
         mmapped_bytes=raw["mmapped_bytes"],
-        malloc_arenas=tuple(_arena(index, arena) for index, arena in enumerate(raw["malloc_arenas"])),
+        malloc_arenas=tuple(
+            _arena(index, arena, raw["below_tops"][index]) for index, arena in enumerate(raw["malloc_arenas"])
+        ),
         cgroup=cgroup.build(group),
         tree=tree(raw["leaves"], raw["thread_names"]),
         exact=raw["exact"],
@@ -84,7 +86,7 @@ def _node(name: str, parts: list[tuple[tuple[str, ...], int, int, int]]) -> Memo
     )
 
 
-def _arena(index: int, raw: Mapping[str, int]) -> MallocArena:
+def _arena(index: int, raw: Mapping[str, int], holder: tuple[bytes | None, bytes | None] | None) -> MallocArena:
     """`torn_bytes` of the capture, where no chunks were recognised, are in the tree as unattributed."""
     return MallocArena(
         name=f"thread {index}" if index else "main",
@@ -99,4 +101,14 @@ def _arena(index: int, raw: Mapping[str, int]) -> MallocArena:
         tcache_bytes=raw["tcache_bytes"],
         top_bytes=raw["top_bytes"],
         trim_bytes=raw["trim_bytes"],
+        holder=raw["below_top"] or None,
+        holder_bytes=raw["below_top_bytes"] or None,
+        holder_type=_type_name(holder),
     )
+
+
+def _type_name(name: tuple[bytes | None, bytes | None] | None) -> str | None:
+    if name is None:
+        return None
+    module, own = (part.decode("utf-8", "replace") if part else None for part in name)
+    return own if module in (None, "builtins") else f"{module}.{own}"

@@ -12,7 +12,8 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
     path       -- [(NODE, REFERENCE from the one before), ...], the root first
     loss       -- {"objects", "bytes", "fixed", "arenas"}; arenas, keys: see pinning.py
     top        -- {"rows": [(NODE, retained bytes, NODE or "garbage" or None, path), ...], "roots": [(root, references,
-                  retained bytes), ...], "total", "garbage", "garbage_objects", "peak_bytes", "seconds"}
+                  retained bytes), ...], "types": [(module, type, objects, bytes under them), ...], "total", "garbage",
+                  "garbage_objects", "peak_bytes", "seconds"}
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from ..models.references import (
     Retained,
     RetainedObject,
     RetainedSizes,
+    RetainedType,
     RootRetained,
     Step,
 )
+from ..models.report import Finding
 
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
 
@@ -92,6 +95,13 @@ def top_retained(n: int = 20, *, max_pause: float | None = 1.0) -> RetainedSizes
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
     return build_top(capture([], top=n, max_pause=max_pause))
+
+
+def suspects(*, max_pause: float | None = 1.0) -> tuple[Finding, ...]:
+    """Findings about single objects and types under which an unlikely share of the heap hangs; raises as `holders`."""
+    from ..analysis.suspects import suspects as find
+
+    return find(top_retained(200, max_pause=max_pause))
 
 
 def why(target: object, *, max_pause: float | None = 1.0) -> Why:
@@ -211,6 +221,9 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
             for node, size, under, path in top["rows"]
         ),
         roots=tuple(RootRetained(*row) for row in top["roots"]),
+        types=tuple(
+            RetainedType(text(module), text(name) or "?", count, size) for module, name, count, size in top["types"]
+        ),
         held_by_c=tuple(
             HeldByC(text(module), text(name) or "?", count)
             for module, name, count in sorted(raw["held_by_c"], key=lambda row: -row[2])

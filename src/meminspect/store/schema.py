@@ -179,6 +179,9 @@ MALLOC_ARENAS = (
     number("tcache_bytes", "bytes", "in them"),
     number("top_bytes", "bytes", "in the chunk at the top"),
     number("trim_bytes", "bytes", "what malloc_trim(0) would give back"),
+    number("holder", "address", "of the last chunk in use before top; null without one", nullable=True),
+    number("holder_bytes", "bytes", "in it", nullable=True),
+    text("holder_type", "of the object in it; null where none begins there", nullable=True),
 )
 GC = (
     number("index", "", "of the generation"),

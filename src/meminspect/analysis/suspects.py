@@ -1,0 +1,85 @@
+"""Suspects: one object, or the objects of one type, under which an unlikely share of the heap hangs."""
+
+from __future__ import annotations
+
+from ..models.references import RetainedObject, RetainedSizes
+from ..models.report import Finding
+from .words import count, percent, size
+
+OBJECT_SHARE = 0.2  # of all bytes: more under one object is no accident
+TYPE_SHARE = 0.3
+DEEPER = 0.8  # what hangs under an object and has so much of it is the suspect in its place
+LEAST_BYTES = 1 << 20
+PLUMBING = {"module", "type", "function", "code", "frame"}  # everything of a program hangs under these
+CONTAINERS = {"dict", "list", "tuple", "set", "frozenset", "str", "bytes", "int", "float"}  # of no meaning of their own
+
+
+def suspects(sizes: RetainedSizes) -> tuple[Finding, ...]:
+    """Findings about objects and types with an unlikely share of what `top_retained()` saw; the largest first."""
+    return (*objects(sizes), *types(sizes))
+
+
+def objects(sizes: RetainedSizes) -> list[Finding]:
+    large = [
+        row
+        for row in sizes.rows
+        if row.share >= OBJECT_SHARE and row.retained_bytes >= LEAST_BYTES and row.node.type_name not in PLUMBING
+    ]
+    return [object_finding(row) for row in large if not has_deeper(row, large) and not is_namespace(row)]
+
+
+def is_namespace(row: RetainedObject) -> bool:
+    """A module's dict, or that of sys.modules: it holds a program."""
+    how = row.path.steps[-1].how if row.path.steps else None
+    return row.node.type_name == "dict" and how is not None and how.name in ("__dict__", "sys.modules", "f_globals")
+
+
+def has_deeper(row: RetainedObject, large: list[RetainedObject]) -> bool:
+    return any(
+        other.under is not None
+        and other.under.address == row.node.address
+        and other.retained_bytes >= DEEPER * row.retained_bytes
+        for other in large
+    )
+
+
+def object_finding(row: RetainedObject) -> Finding:
+    where = row.path.text or row.node.text
+    text = (
+        f"{size(row.retained_bytes)} ({percent(row.share)} of all that is live) hang under one object: {where}. "
+        f"Without it all of that would go."
+    )
+    figures: dict[str, int | float | str] = {
+        "retained_bytes": row.retained_bytes,
+        "share": round(row.share, 6),
+        "own_bytes": row.node.own_bytes,
+        "type": row.node.type_name,
+    }
+    if row.node.address is not None:
+        figures["address"] = f"{row.node.address:#x}"
+    return Finding(
+        "suspect_object", text, figures, "Is all of it still wanted? A bound on its size, or weak references."
+    )
+
+
+def types(sizes: RetainedSizes) -> list[Finding]:
+    found = []
+    for row in sizes.types:
+        share = row.retained_bytes / sizes.total_bytes if sizes.total_bytes else 0.0
+        if share < TYPE_SHARE or row.retained_bytes < LEAST_BYTES or row.count < 2:
+            continue
+        if row.module in (None, "builtins") and row.type_name in PLUMBING | CONTAINERS:
+            continue
+        text = (
+            f"{size(row.retained_bytes)} ({percent(share)} of all that is live) hang under "
+            f"{count(row.count, 'object')} of {row.name}."
+        )
+        figures: dict[str, int | float | str] = {
+            "retained_bytes": row.retained_bytes,
+            "share": round(share, 6),
+            "objects": row.count,
+            "type": row.name,
+        }
+        attempt = f"python -m meminspect why {row.name} ... tells who holds them."
+        found.append(Finding("suspect_type", text, figures, attempt))
+    return found
