@@ -1,8 +1,8 @@
 """glibc's dynamic threshold: buffers just under 4 MiB, a small object behind each, all buffers dropped.
 
-The first buffer that is freed was a mapping of its own; that raises the threshold above its size, so later ones come from
-the heap, where the small objects keep them. Prints one JSON line: the report, what malloc_info() says, and RSS before
-and after what the report suggests. Arguments: ROUNDS BUFFERS.
+The first buffer that is freed was a mapping of its own; that raises the threshold above its size, so later ones come
+from the heap, where the small objects keep them. Prints one JSON line: the report, what malloc_info() says, and RSS
+before and after what the report suggests. Arguments: ROUNDS BUFFERS.
 """
 
 from __future__ import annotations
