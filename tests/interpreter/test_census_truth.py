@@ -166,7 +166,40 @@ def generate() -> Any:
     yield 1
 
 
-async def wait() -> None: ...
+def frame_of(generator: Any) -> Any:
+    """The frame that a suspended generator runs in, as an object."""
+    next(generator)
+    return generator.gi_frame
+
+
+def kept_frame() -> Any:
+    """The frame of a call that has ended: it moves into its object."""
+    return sys._getframe()
+
+
+def suspended() -> Any:
+    local = [1]
+    yield local
+
+
+class Pause:
+    def __await__(self) -> Any:
+        yield self
+
+
+async def wait() -> None:
+    local = [1]
+    await Pause()
+    del local
+
+
+async def generate_async() -> Any:
+    yield 1
+
+
+def sent(awaited: Any) -> Any:
+    awaited.send(None)
+    return awaited
 
 
 PLANTED: dict[str, tuple[Callable[[int], Any], Any]] = {
@@ -201,6 +234,10 @@ PLANTED: dict[str, tuple[Callable[[int], Any], Any]] = {
     "method": (lambda at: generate.__get__(at), types.MethodType),
     "cell": (lambda at: types.CellType(at), types.CellType),
     "generator": (lambda at: generate(), types.GeneratorType),
+    "coroutine": (lambda at: sent(wait()), types.CoroutineType),
+    "async generator": (lambda at: generate_async(), types.AsyncGeneratorType),
+    "frame of a generator": (lambda at: frame_of(suspended()), types.FrameType),
+    "frame of a call": (lambda at: kept_frame(), types.FrameType),
     "property": (lambda at: property(print), property),
     "exception": (lambda at: ValueError(at), ValueError),
     "weakref": (lambda at: weakref.ref(Kept, lambda _: None), weakref.ref),
