@@ -13,7 +13,7 @@ import pytest
 
 from meminspect.analysis.gil_top import between
 from meminspect.launch.background import Background
-from meminspect.launch.hook import Order
+from meminspect.launch.gil_order import order_trace
 from meminspect.launch.program import Program
 from meminspect.probes.gil_live import Live
 
@@ -66,8 +66,7 @@ def test_the_view_shows_a_running_program() -> None:
     from meminspect.views.gil_top import TopApp
 
     fd = os.memfd_create("test")
-    word = f"{os.getpid()}:{fd}:{16 << 20}"
-    with Background(Program("-c", PROGRAM, ()), Order(function="gil_record", start=True), word) as started:
+    with Background(Program("-c", PROGRAM, ()), *order_trace(fd, 16 << 20)) as started:
         live = Live(fd)
         app = TopApp(live.look, lambda: started.ended, "program", 0.1)
 

@@ -10,7 +10,7 @@ import click
 
 from meminspect.commands._frame import Command, complain, output_options
 from meminspect.errors import MeminspectError, UsageError
-from meminspect.launch.hook import Order
+from meminspect.launch.gil_order import order_trace
 from meminspect.launch.measured import Outcome, run
 from meminspect.launch.output import Output, open_output
 from meminspect.launch.program import Program
@@ -95,8 +95,7 @@ class GilRun(Command):
                 file = FileOfTrace(follower, outputs.trace, options["trace"], program.name, options["window"])
                 follower.add(file.feed)
             long_hold_ns = round(options["long_hold"] * 1e9)
-            word = f"{os.getpid()}:{fd}:{options['memory'] * MIB}:{int(options['attribution'])}:{long_hold_ns}"
-            order = Order(function="gil_record", start=True)
+            order, word = order_trace(fd, options["memory"] * MIB, options["attribution"], long_hold_ns)
             outcome = run(program, order, word=word, look=follower.look, look_every_s=LOOK_EVERY_S)
         except BaseException:
             outputs.discard()

@@ -12,7 +12,7 @@ import click
 
 from meminspect.commands._frame import Command, complain
 from meminspect.errors import MeminspectError, UsageError
-from meminspect.launch.hook import Order
+from meminspect.launch.gil_order import order_trace
 from meminspect.launch.program import Program
 from meminspect.launch.watch import leave
 
@@ -57,8 +57,7 @@ class GilTop(Command):
         from meminspect.views.gil_top import TopApp
 
         fd = os.memfd_create("meminspect-gil")
-        order = Order(function="gil_record", start=True)
-        with Background(program, order, f"{os.getpid()}:{fd}:{options['memory'] * MIB}") as started:
+        with Background(program, *order_trace(fd, options["memory"] * MIB)) as started:
             live = Live(fd)
             TopApp(live.look, lambda: started.ended, program.name, options["every"]).run()
             outcome = started.stop()
