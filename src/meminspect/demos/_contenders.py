@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,16 +22,25 @@ WORK = 300_000
 def costs(fast: bool) -> dict[str, Any]:
     """For each contender: how many, private bytes of each, seconds to start one, seconds for one switch."""
     threads, tasks = (40, 1_000) if fast else (1_000, 10_000)
-    switches = 1_000 if fast else 20_000
+    switches = 400 if fast else 20_000
     repetitions = 3
     gc.disable()
     by_name: dict[str, Any] = {
-        "coroutine": {**started_tasks(tasks), "switch": [task_switch(switches) for _ in range(repetitions)]},
-        "thread": {**started_threads(threads), "switch": [thread_switch(switches) for _ in range(repetitions)]},
+        "coroutine": repeated(started_tasks, tasks, task_switch, switches, repetitions),
+        "thread": repeated(started_threads, threads, thread_switch, switches, repetitions),
     }
     for method in ("fork", "forkserver", "spawn"):
         by_name[f"process, {method}"] = started_processes(method, 1 if fast else 3, switches, repetitions)
     return {"contenders": by_name, "cores": cores(fast)}
+
+
+def repeated(
+    start: Callable[[int], dict[str, Any]], number: int, switch: Callable[[int], float], turns: int, repetitions: int
+) -> dict[str, Any]:
+    """Memory of the first start, before anything could be reused; times of all."""
+    starts = [start(number) for _ in range(repetitions)]
+    seconds = [one["start"][0] for one in starts]
+    return {**starts[0], "start": seconds, "switch": [switch(turns) for _ in range(repetitions)]}
 
 
 def started_tasks(number: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 PATIENCE_S = 60.0
 ROUNDS = 5
+TRIES = 5
 STEP_S = 0.002
 LOCK_S = 0.05
 MIB = 1 << 20
@@ -34,7 +35,7 @@ def observe(fast: bool) -> dict[str, Any]:
         "default": multiprocessing.get_context().get_start_method(),
         "shared": shared(fork),
         "transport": transport(fork, 500 if fast else 20_000, 2 if fast else 5),
-        "interleaved": [interleaved(fork, locked) for locked in (False, True)],
+        "interleaved": [mixed(fork), interleaved(fork, True)],
         "twice": [one.acquire() and one.acquire(timeout=LOCK_S) for one in (fork.Lock(), fork.RLock())],
         "endless": endless(fork),
         "pool": pool_calls(fork),
@@ -182,6 +183,15 @@ def write_pairs(who: str, gate: Any, lock: Any, writer: int) -> None:
         finally:
             if lock is not None:
                 lock.release()
+
+
+def mixed(context: Any) -> list[Any]:
+    """Without a lock, again while one happened to be done before the other began: the machine may be busy."""
+    for _ in range(TRIES):
+        found = interleaved(context, False)
+        if found[1]:
+            break
+    return found
 
 
 def interleaved(context: Any, locked: bool) -> list[Any]:
