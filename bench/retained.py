@@ -88,7 +88,7 @@ def chains() -> tuple[int, float, float]:
 def main() -> int:
     print(f"{'heap':<22}{'objects':>11}{'references':>12}{'graph s':>9}{'tree s':>8}{'total s':>9}{'B/object':>10}")
     for name, shuffled in (("in order", False), ("shuffled", True)):
-        row = run(HEAP.format(shuffled=shuffled, count=1_600_000) + TOP)
+        row = run(HEAP.format(shuffled=shuffled, count=1_800_000) + TOP)
         total = row["graph_s"] + row["tree_s"]
         print(
             f"{name:<22}{row['objects']:>11,}{row['references']:>12,}{row['graph_s']:>9.2f}{row['tree_s']:>8.2f}"
@@ -100,9 +100,11 @@ def main() -> int:
     if importlib.util.find_spec("guppy") is None:
         print("guppy3 is not installed here: no comparison for one object")
         return 0
-    row = run(HEAP.format(shuffled=False, count=1_600_000) + ONE)
+    row = run(HEAP.format(shuffled=False, count=1_800_000) + ONE)
     print(f"\none object: guppy3 domisize {row['guppy_s']:.2f} s, {row['guppy_bytes']:,.0f} bytes as asked for;")
-    print(f"            retained()      {row['s']:.2f} s, {row['bytes']:,.0f} bytes as allocated, {row['objects']:,} objects")
+    print(
+        f"            retained()      {row['s']:.2f} s, {row['bytes']:,.0f} bytes as allocated, {row['objects']:,} objects"
+    )
     print("guppy3 sums sys.getsizeof (no rounding to 16 bytes, no malloc header), and leaves str keys of dicts out.")
     return 0
 
