@@ -15,7 +15,7 @@ native := setup.py $(wildcard csrc/*/*.[ch] csrc/layout/*.py csrc/layout/*.inc s
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help report test lint format bench docs clean
+.PHONY: help report test cpython-tests lint format bench docs clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -25,6 +25,9 @@ report: $(VENV)/.installed ## set up, build, and report on this interpreter
 
 test: $(VENV)/.installed ## set up, build, and run all tests (PYTEST_ARGS=... to choose)
 	@$(bin)/python -m pytest $(PYTEST_ARGS)
+
+cpython-tests: $(VENV)/.installed ## CPython's own tests of threads and forks, with the GIL traced and without (minutes)
+	@MEMINSPECT_CPYTHON_TESTS=all $(bin)/python -m pytest -v -s tests/robustness/test_cpython_tests.py
 
 lint: $(VENV)/.dev ## formatting, types, and a build with warnings as errors
 	@status=0; \

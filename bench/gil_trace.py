@@ -2,26 +2,34 @@
 
 An event's cost is that of a loop which lets the GIL go and takes it again (a system call that returns at once, made
 through ctypes), traced against untraced, divided by the events of a turn; in CPU time of the thread, which a busy
-machine does not lengthen by making it wait. A workload's bound is its event rate times that cost. Beside it are
-paired runs, traced against untraced and, as control, untraced against untraced: a machine that is busy shows in the
-control as much as in the pair.
+machine does not lengthen by making it wait. The same loop under callgrind, where valgrind is installed, gives
+instructions an event, which do not depend on the machine's mood. Both with attribution as well. A workload's bound is
+its event rate times that cost, with attribution. Beside it are paired runs, traced against untraced and, as control,
+untraced against untraced: a machine that is busy shows in the control as much as in the pair.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
+import re
+import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 PAIRS = 15
 TURNS = 200_000
 LOOPS = 5
+CALLGRIND_TURNS = (500, 2_500)  # the difference leaves out what starting takes
 
 
 def run(*functions: Callable[[], object]) -> None:
@@ -111,14 +119,46 @@ def event_cost() -> float:
     from meminspect import gil
 
     plain = turn_ns()
-    with gil.trace(collections=False, memory_bytes=64 << 20) as trace:
-        traced = turn_ns()
-    result = trace.result
-    events = (result.events + result.lost_events) / (LOOPS * TURNS)
-    cost = (traced - plain) / events
-    print(f"a turn: {plain:.0f} ns untraced, {traced:.0f} ns traced, {events:.2f} events: {cost:.1f} ns an event")
-    print(f"clock: {result.clock}; memory: 32 bytes an event, {32e6 / (1 << 20):.1f} MiB a million")
-    return cost
+    costs = []
+    for attribution in (False, True):
+        with gil.trace(collections=False, memory_bytes=64 << 20, attribution=attribution, long_hold_s=0) as trace:
+            traced = turn_ns()
+        result = trace.result
+        events = (result.events + result.lost_events) / (LOOPS * TURNS)
+        costs.append((traced - plain) / events)
+        how = " with attribution" if attribution else ""
+        each = f"{events:.2f} events of {costs[-1]:.1f} ns"
+        print(f"a turn: {plain:.0f} ns untraced, {traced:.0f} ns traced{how}: {each}")
+    print(f"clock: {result.clock}; memory: 32 bytes an event, attributed or not: {32e6 / (1 << 20):.1f} MiB a million")
+    return max(costs)
+
+
+def instructions(turns: int, how: str) -> int:
+    """That the loop's thread executed in all, by callgrind."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "callgrind.out")
+        program = [sys.executable, str(Path(__file__).with_name("_callgrind.py")), str(turns), how]
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *program]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+        found = re.search(r"^(?:summary|totals): *(\d+)", out.read_text() if out.exists() else "", re.MULTILINE)
+    if done.returncode or not found:
+        raise RuntimeError(f"callgrind failed: {done.stderr[-300:]}")
+    return int(found[1])
+
+
+def instruction_cost() -> None:
+    if shutil.which("valgrind") is None:
+        print("instructions: valgrind is not installed")
+        return
+    few, many = CALLGRIND_TURNS
+    turns = {how: (instructions(many, how) - instructions(few, how)) / (many - few)
+             for how in ("untraced", "traced", "attributed")}  # fmt: skip
+    print(
+        "instructions a turn (a release and an acquisition): "
+        + ", ".join(f"{at:,.0f} {how}" for how, at in turns.items())
+    )
+    for how in ("traced", "attributed"):
+        print(f"instructions an event, {how}: {(turns[how] - turns['untraced']) / 2:,.0f}")
 
 
 def main() -> int:
@@ -128,6 +168,7 @@ def main() -> int:
     from meminspect import gil
 
     cost = event_cost()
+    instruction_cost()
     print(f"\n{'workload':<12}{'hand-offs':>10}{'tstate':>9}{'CPython':>9}{'lost':>6}{'events/s':>11}{'bound':>9}"
           f"{'traced':>9}{'control':>9}")  # fmt: skip
     for workload in (two_cpu, cpu_and_io, ping_pong, sleep_zero):

@@ -118,3 +118,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_PUBLIC, *_MODULES})
+
+
+def _trace_if_asked() -> None:
+    import os
+
+    if "MEMINSPECT_GIL_TRACE" in os.environ:
+        from meminspect.integrations.gil_environment import begin
+
+        begin()
+
+
+_trace_if_asked()

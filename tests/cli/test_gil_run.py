@@ -174,12 +174,18 @@ def test_a_command_line_without_a_program_is_an_error() -> None:
 
 
 @pytest.mark.skipif(not FREE_THREADED, reason="this build has a GIL")
-def test_a_free_threaded_build_says_in_one_line_that_there_is_no_gil(tmp_path: Path) -> None:
+def test_a_free_threaded_build_says_that_there_is_no_gil_and_shows_what_it_has(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 7
     assert "the program's own" in done.stdout
-    assert "GIL" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert "There is no GIL in this build" in done.stderr
+    assert "sleeper-1" in done.stderr or "MainThread" in done.stderr
+    target = tmp_path / "waits.json"
+    assert run(tmp_path, "--json", "-o", str(target)).returncode == 7
+    document = json.loads(target.read_text())
+    assert document["gil"] is False
+    assert {"threads", "parked", "stops", "collections", "attached"} <= set(document)
+    assert document["attached"]["looks"] > 0
 
 
 @with_gil

@@ -485,3 +485,50 @@ def test_a_free_threaded_build_says_that_there_is_no_gil() -> None:
     with pytest.raises(meminspect.NativeError, match=r"no GIL|GIL switched on") as caught, gil.trace():
         pass
     assert caught.value.code == "absent"
+
+
+@pytest.mark.parametrize("target", ["-", "gil.json", "nowhere/gil.json", "gil.txt"])
+def test_an_environment_variable_starts_it_as_the_package_is_imported(target: str, tmp_path: Path) -> None:
+    code = """
+        import meminspect, os, subprocess, sys, time
+        assert "MEMINSPECT_GIL_TRACE" not in os.environ
+        time.sleep(0.01)
+        subprocess.run([sys.executable, "-c", "import meminspect"], check=True)
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print("its own")
+    """
+    path = os.pathsep.join([*sys.path, str(Path(meminspect.__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, "MEMINSPECT_GIL_TRACE": target},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "its own\n"), done.stderr
+    if FREE_THREADED:
+        assert "GIL" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    elif target == "-":
+        assert done.stderr.count("The GIL went from one thread to another") == 1
+    elif target == "gil.json":
+        assert done.stderr == ""
+        assert json.loads((tmp_path / target).read_text())["traceEvents"]
+    else:
+        assert done.stderr.startswith("meminspect: MEMINSPECT_GIL_TRACE: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+@with_gil
+def test_a_library_loaded_while_tracing_changes_nothing() -> None:
+    said = python("""
+        import sys, time
+        from meminspect import gil
+        with gil.trace(collections=False) as trace:
+            for name in ("_sqlite3", "_ssl", "_decimal", "unicodedata", "_elementtree"):
+                try: __import__(name)
+                except ImportError: pass
+            time.sleep(0.01)
+        print(trace.result.exact, trace.result.tstate_switches == trace.result.switch_number_delta)
+    """)
+    assert said.split() == ["True", "True"]

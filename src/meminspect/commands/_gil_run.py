@@ -142,6 +142,8 @@ def write(
 
     trouble: list[str] = []
     final = outcome.last.value() if outcome.final and outcome.last else None
+    if final is not None and "waits" in final:
+        return write_waits(outputs, final, program, options)
     try:
         raw = follower.finish(final)
         trace = build(raw)
@@ -161,6 +163,30 @@ def write(
         attempt(trouble, html, lambda: html.write(page(trace, program, note)))
     if file is not None and outputs.trace is not None:
         attempt(trouble, outputs.trace, lambda: file.finish(raw), whole=not follower.failures)
+    return trouble
+
+
+def write_waits(outputs: Outputs, final: Mapping[str, Any], program: Program, options: Mapping[str, Any]) -> list[str]:
+    """Of a program in a free-threaded build, which has no GIL: what there is to see of waiting instead."""
+    from meminspect.probes.waits import build
+    from meminspect.views import waits_text
+
+    trouble: list[str] = []
+    out, width = outputs.summary, outputs.summary.width
+    found = build(final)
+
+    def make() -> None:
+        if options["as_json"]:
+            out.write(waits_text.render_json(found, program=program.name))
+            return
+        color = out.color(not options["no_color"])
+        out.write(waits_text.render(found, program=program.name, width=width, color=color, unicode=out.unicode))
+
+    attempt(trouble, out, make)
+    for output in outputs.all():
+        if output is not out:
+            output.discard()
+            trouble.append(f"{output.name} is not written: this build has no GIL, so there is no trace of it")
     return trouble
 
 

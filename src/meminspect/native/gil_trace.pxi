@@ -430,13 +430,25 @@ cdef dict gil_region_to_dict(mi_gil_region *region, bint with_events):
     }
 
 
+cdef enum:
+    WAITS_RATE_HZ = 100  # of the looks in a free-threaded build
+
+
 def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """What csrc/launch/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
 
     The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES:ATTRIBUTION:NS": the file in memory for the
-    events, how much of it they may take, 1 for attribution and from when on a hold is looked at. The final record is as gil_trace_stop() returns it, without events where the launcher
-    has them in its file. `threading` and `gc` are imported, for the names of threads and for collections.
+    events, how much of it they may take, 1 for attribution and from when on a hold is looked at. The final record is as
+    gil_trace_stop() returns it, without events where the launcher has them in its file; in a free-threaded build as
+    waits_end() does. `threading` and `gc` are imported, for the names of threads and for collections.
     """
+    if MI_FREE_THREADED and (waits_running() or kind == MI_RECORD_START):
+        if kind == MI_RECORD_START:
+            __import__("threading")
+            waits_begin(int(launch_order(fd).split(":")[2]), WAITS_RATE_HZ)
+        else:
+            record_write(fd, kind, waits_end(WAITS_RATE_HZ))
+        return
     if kind == MI_RECORD_START:
         launcher, number, size, attribution, long_hold_ns = launch_order(fd).split(":")
         shared = gil_open(f"/proc/{launcher}/fd/{number}")

@@ -65,3 +65,24 @@ def waits_stop():
     }
     mi_waits_free(&waits)
     return raw
+
+
+def waits_begin(uint64_t log_bytes, double rate_hz):
+    """waits_start(), with a log of collections and, unless `rate_hz` is 0, looks at the threads' states."""
+    waits_start(log_bytes)
+    if rate_hz:
+        gil_sampler_start(rate_hz)
+    gc_log_start(max(1, log_bytes // 16))
+    vars_of_module(__import__("gc"))["callbacks"].append(gc_log_collected)
+
+
+def waits_end(double rate_hz):
+    """waits_stop(), with "gc": gc_log_stop(), "sample": gil_sampler_stop() or None, and "rate_hz"."""
+    callbacks = vars_of_module(__import__("gc")).get("callbacks")
+    if type(callbacks) is list and gc_log_collected in callbacks:
+        callbacks.remove(gc_log_collected)
+    raw = waits_stop()
+    raw["gc"] = gc_log_stop()
+    raw["sample"] = gil_sampler_stop() if rate_hz else None
+    raw["rate_hz"] = rate_hz
+    return raw

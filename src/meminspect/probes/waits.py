@@ -6,7 +6,6 @@ each PyThreadState; see csrc/gil/waits.h and csrc/gil/gil_sampler.h.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -17,7 +16,6 @@ from ..models.waits import WaitTrace
 from . import gc_trace, gil_sample
 
 DEFAULT_MEMORY_BYTES = 64 << 20
-GC_SHARE = 16  # of the memory, for collections
 MAIN_THREAD = "MainThread"
 
 
@@ -43,12 +41,12 @@ class Waits:
 
     def start(self) -> Waits:
         """Starts; NativeError "absent" in builds with a GIL, "limit" when waits are noted already."""
-        start(self.memory_bytes, self.rate_hz)
+        _native.waits_begin(self.memory_bytes, self.rate_hz)
         return self
 
     def stop(self) -> Waits:
         """Stops, and puts all calls back; NativeError "absent" when none are noted in this process."""
-        self.raw = stop(self.rate_hz)
+        self.raw = _native.waits_end(self.rate_hz)
         return self
 
     def __enter__(self) -> Waits:
@@ -73,26 +71,8 @@ def waits(*, memory_bytes: int = DEFAULT_MEMORY_BYTES, rate_hz: float = gil_samp
     return Waits(memory_bytes, rate_hz)
 
 
-def start(memory_bytes: int, rate_hz: float) -> None:
-    _native.waits_start(memory_bytes)
-    if rate_hz:
-        _native.gil_sampler_start(rate_hz)
-    _native.gc_log_start(max(1, memory_bytes // GC_SHARE))
-    gc.callbacks.append(_native.gc_log_collected)
-
-
-def stop(rate_hz: float) -> dict[str, Any]:
-    if _native.gc_log_collected in gc.callbacks:
-        gc.callbacks.remove(_native.gc_log_collected)
-    raw: dict[str, Any] = _native.waits_stop()
-    raw["gc"] = _native.gc_log_stop()
-    raw["sample"] = _native.gil_sampler_stop() if rate_hz else None
-    raw["rate_hz"] = rate_hz
-    return raw
-
-
 def build(raw: Mapping[str, Any]) -> WaitTrace:
-    """The model of what `stop` returned."""
+    """The model of what `_native.waits_end` returned."""
     begin, end = raw["begin_ns"], raw["end_ns"]
     found = list(waiting.waits_of(raw["waits"]))
     sample = gil_sample.build(raw["sample"], raw["rate_hz"]) if raw["sample"] else None
