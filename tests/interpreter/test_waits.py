@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,9 @@ def test_a_lock_held_for_a_known_time_is_found_with_its_address_and_thread() -> 
         with lock:
             taken.set()
             asks.wait()
+            stat = Path(f"/proc/self/task/{threads[1].native_id}/stat")
+            while stat.read_text().rpartition(")")[2].split()[0] != "S":  # it has not come to its wait yet
+                time.sleep(0.01)
             time.sleep(HELD_S)
 
     def waiter() -> None:
@@ -56,8 +60,12 @@ def test_a_lock_held_for_a_known_time_is_found_with_its_address_and_thread() -> 
         with lock:
             pass
 
+    threads = [threading.Thread(target=function) for function in (keeper, waiter)]
     with gil.waits() as waits:
-        threads = run(keeper, waiter)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     result = waits.result
     [at] = [one for one in result.parked if id(lock) <= one.address < id(lock) + 64]
     assert at.parks >= 1
