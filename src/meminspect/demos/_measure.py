@@ -73,11 +73,14 @@ def in_child(module: str, function: str, *arguments: object, **environment: str)
     may have threads, and a main module that must not be imported twice. RuntimeError with its last line when it fails.
     """
     search = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, module, function, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": search, **environment},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=CHILD_TIMEOUT_S,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, module, function, json.dumps(arguments)],
+            env={**os.environ, "PYTHONPATH": search, **environment},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=CHILD_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the experiment's process did not end within {CHILD_TIMEOUT_S} s") from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise RuntimeError(f"the experiment's process failed: {last or done.returncode}")
