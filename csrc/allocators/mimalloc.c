@@ -270,16 +270,25 @@ static void add_block(const mi_mimalloc_walk *walk, uintptr_t address, uint64_t 
     if (page) *bytes += page->block_size;
 }
 
+typedef struct waiting_sum {
+    const mi_mimalloc_walk *walk;
+    uint64_t *count, *bytes;
+} waiting_sum;
+
+static void add_waiting(void *context, uintptr_t address) {
+    const waiting_sum *sum = context;
+    add_block(sum->walk, address, sum->count, sum->bytes);
+}
+
 /* A queue of frees that wait until no reader can hold the pointer (QSBR; free_delayed() in Objects/obmalloc.c). */
-static void delayed_frees(const mi_mimalloc_walk *walk, const mi_target *target, uintptr_t head, uint64_t *count,
-                          uint64_t *bytes) {
+static void delayed_frees(const mi_target *target, uintptr_t head, mi_mimalloc_waiting visit, void *context) {
     uintptr_t chunk, words[WORK_ITEMS / 8 + 2 * WORK_CHUNK];
     if (mi_target_word(target, head, &chunk)) return;
     for (int chunks = 0; chunk && chunk != head && chunks < MAX_CHUNKS; chunks++) {
         if (mi_target_read(target, chunk, words, sizeof words)) return;
         uintptr_t from = words[WORK_READ / 8], to = words[WORK_WRITE / 8];
         if (from > to || to > WORK_CHUNK) return;
-        for (; from < to; from++) add_block(walk, words[WORK_ITEMS / 8 + 2 * from] & ~(uintptr_t)1, count, bytes);
+        for (; from < to; from++) visit(context, words[WORK_ITEMS / 8 + 2 * from] & ~(uintptr_t)1);
         chunk = words[0];
     }
 }
@@ -310,15 +319,39 @@ static void waiting_measure(mi_mimalloc_walk *walk, const mi_target *target) {
     for (size_t i = 0; i < walk->owner_count; i++) {
         mi_mimalloc_owner *owner = &walk->owners[i];
         uintptr_t thread = owner->address;
-        delayed_frees(walk, target, thread + (uintptr_t)layout->thread_delayed_frees, &owner->delayed_count,
-                      &owner->delayed_bytes);
+        waiting_sum sum = {walk, &owner->delayed_count, &owner->delayed_bytes};
+        delayed_frees(target, thread + (uintptr_t)layout->thread_delayed_frees, add_waiting, &sum);
         merge_queue(walk, target, thread + (uintptr_t)layout->thread_merge_queue, &owner->merge_count,
                     &owner->merge_bytes);
         merge_queue(walk, target, thread + (uintptr_t)layout->thread_merge_local, &owner->merge_count,
                     &owner->merge_bytes);
     }
-    delayed_frees(walk, target, walk->interpreter + (uintptr_t)layout->interpreter_delayed_frees, &walk->delayed_count,
-                  &walk->delayed_bytes);
+    waiting_sum sum = {walk, &walk->delayed_count, &walk->delayed_bytes};
+    delayed_frees(target, walk->interpreter + (uintptr_t)layout->interpreter_delayed_frees, add_waiting, &sum);
+}
+
+void mi_mimalloc_each_waiting(const mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_waiting visit,
+                              void *context) {
+    const mi_layout *layout = walk->layout;
+    for (size_t i = 0; i < walk->owner_count; i++)
+        delayed_frees(target, walk->owners[i].address + (uintptr_t)layout->thread_delayed_frees, visit, context);
+    delayed_frees(target, walk->interpreter + (uintptr_t)layout->interpreter_delayed_frees, visit, context);
+}
+
+void mi_mimalloc_each_delayed(const mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_waiting visit,
+                              void *context) {
+    const mi_layout *layout = walk->layout;
+    for (size_t i = 0; i < walk->owner_count; i++)
+        for (int32_t tag = 0; walk->owners[i].initialized && tag < layout->mimalloc_heap_count; tag++) {
+            uintptr_t heap = walk->owners[i].address + (uintptr_t)(layout->thread_mimalloc + layout->mimalloc_heaps +
+                                                                   tag * layout->mimalloc_heap_size);
+            uintptr_t block;
+            if (mi_target_word(target, heap + (uintptr_t)layout->mimalloc_heap_delayed, &block)) continue;
+            for (uint64_t left = (uint64_t)1 << 32; block && left; left--) {
+                visit(context, block);
+                if (mi_target_word(target, block, &block)) break;
+            }
+        }
 }
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------ */

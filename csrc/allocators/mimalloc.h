@@ -130,6 +130,14 @@ mi_error mi_mimalloc_place(const mi_target *target, const mi_layout *layout, uin
 mi_error mi_mimalloc_verify(const mi_layout *layout, const mi_target *target, uintptr_t block, size_t size, int tag,
                             uintptr_t *cookie);
 
+/* Calls `visit` for every free that waits until no reader can be left (QSBR), of all threads and of ended ones. */
+typedef void (*mi_mimalloc_waiting)(void *context, uintptr_t address);
+void mi_mimalloc_each_waiting(const mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_waiting visit,
+                              void *context);
+/* The same for blocks that other threads freed to a heap and its thread has not collected. */
+void mi_mimalloc_each_delayed(const mi_mimalloc_walk *walk, const mi_target *target, mi_mimalloc_waiting visit,
+                              void *context);
+
 /* Clears the bit of each block that is free (bit 0 is the first block), sets that of each live one; `bits` has room for
  * page->capacity bits. Only of a page walked while the world is still stopped, or by copies as it changes. */
 mi_error mi_mimalloc_page_bitmap(const mi_mimalloc_walk *walk, const mi_target *target, const mi_mimalloc_page *page,

@@ -54,6 +54,11 @@ typedef struct round_state {
     int threads;
 } round_state;
 
+/* What is freed and waits may still look like an object, which then was counted: a claim takes it back. */
+static void claim_waiting(void *claims, uintptr_t address) {
+    mi_census_claim(claims, address, MI_OWNER_WAITING, 0);
+}
+
 static void walk_once(round_state *round, const mi_census_request *request) {
     pthread_t started[MI_CENSUS_MAX_THREADS];
     int running[MI_CENSUS_MAX_THREADS] = {0};
@@ -65,6 +70,7 @@ static void walk_once(round_state *round, const mi_census_request *request) {
         if (running[i]) pthread_join(started[i], NULL);
     for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
     /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
+    if (request->mimalloc) mi_mimalloc_each_waiting(request->mimalloc, request->target, claim_waiting, first);
     mi_census_claim_roots(first, request->roots, request->root_count);
     if (round->all.large) {
         const mi_large *large = round->all.large;
@@ -123,8 +129,6 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         for (int i = 0; i < round->threads; i++) mi_census_gather(census, round->workers[i]);
         census->pools_left = atomic_load(&round->all.pools_left);
         census->large.left_bytes += atomic_load(&round->all.words_left) * MI_LARGE_PER_WORD * MI_LARGE_GRANULE;
-        census->live.large_blocks = census->large.live_chunks;
-        census->live.large_bytes = census->large.live_bytes;
         mi_census_rest(census);
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
         if (request->guesses && round->all.large && !error) error = mi_census_guess_large(round->workers[0], census);
@@ -144,11 +148,26 @@ static int threads_for(const mi_census_request *request, const mi_large *large) 
     return threads < MI_CENSUS_MAX_THREADS ? threads : MI_CENSUS_MAX_THREADS;
 }
 
+static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census) {
+    all->large = large;
+    census->large = large->totals;
+    census->bitmap_bytes += large->map_words * sizeof(uint64_t);
+    census->live.large_blocks = large->totals.live_chunks + large->alone_blocks;
+    census->live.large_bytes = large->totals.live_bytes + large->alone_bytes;
+    if (!large->size_count) return;
+    census->large_error = large->malloc_error;
+    all->classes = census->size_count = large->size_count;
+    memcpy(census->sizes, large->sizes, sizeof census->sizes);
+    memcpy(census->live.blocks, large->live_of_size, sizeof large->live_of_size);
+}
+
 mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     round_state round = {0};
     mi_large large;
     memset(census, 0, sizeof *census);
-    if (request->layout->object_refcount == MI_ABSENT || request->layout->alignment != MI_UNIT) return MI_E_ABSENT;
+    const mi_layout *layout = request->layout;
+    if (layout->object_refcount == MI_ABSENT && layout->object_ref_local == MI_ABSENT) return MI_E_ABSENT;
+    if (layout->alignment != MI_UNIT) return MI_E_ABSENT;
     census->types = request->types->count;
     census->objects = mi_os_alloc(census->types * sizeof *census->objects);
     if (!census->objects) return MI_E_MEMORY;
@@ -157,14 +176,12 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     uint64_t begun = mi_os_now_ns();
     memset(&large, 0, sizeof large);
     census->large_error = MI_E_ABSENT;
-    if (!request->small_only)
+    round.all.classes = (size_t)layout->size_classes;
+    if (!request->small_only || request->mimalloc)
         census->large_error =
-            mi_large_open(&large, request->target, request->heap, (size_t)request->layout->arena_size);
-    if (!census->large_error) {
-        round.all.large = &large;
-        census->large = large.totals;
-        census->bitmap_bytes += large.map_words * sizeof(uint64_t);
-    }
+            mi_large_open(&large, request->target, request->heap, (size_t)layout->arena_size, request->mimalloc);
+    if (request->mimalloc && !error) error = census->large_error;
+    if (!census->large_error) keep_large(&round.all, &large, census);
     round.threads = census->threads = threads_for(request, round.all.large);
     if (!error) error = walk_all(&round, request, census);
     census->walk_ns = mi_os_now_ns() - begun;

@@ -80,6 +80,8 @@ typedef struct mi_census {
     size_t seen_count, seen_bytes;
     mi_error large_error; /* MI_OK: malloc's heaps were walked; MI_E_ABSENT: another malloc than glibc's is in force */
     mi_large_totals large;
+    uint64_t sizes[MI_LARGE_SIZES]; /* of mimalloc's blocks, in the place of pymalloc's size classes */
+    size_t size_count;
     mi_census_large_guess large_guesses[MI_CENSUS_LARGE_GUESSES];
 } mi_census;
 
@@ -128,6 +130,7 @@ typedef struct mi_census_request {
     int small_only;   /* malloc's heaps are left out: large_error is MI_E_ABSENT */
     int guesses;      /* look for what points to unknown blocks: as long again as the walk */
     int list;         /* what each block was taken for */
+    const mi_mimalloc_walk *mimalloc; /* of free-threaded builds, while the world is stopped; else NULL */
     const mi_census_roots *roots;
     size_t root_count;
     mi_contents *contents; /* or NULL: what single blocks hold is not asked for */

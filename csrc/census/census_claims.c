@@ -19,7 +19,7 @@ int mi_census_is_excluded(const mi_census_shared *all, uintptr_t block) {
 void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t before, uint32_t size, uint32_t class,
                             int sign) {
     const mi_type *known = &mine->all->types->items[type];
-    mine->objects[(size_t)type * (size_t)mine->all->layout->size_classes + class] += sign;
+    mine->objects[(size_t)type * mine->all->classes + class] += sign;
     if (known->sizing == MI_SIZING_FIXED) return;
     uint32_t room = size - before - mine->all->padding / 2;
     mine->requested[type] +=

@@ -11,7 +11,7 @@ enum { MOST_UNKNOWN = 1 << 16, INDEX_BITS = 18, PART = 4096, MOST_OF_CHUNK = 1 <
 
 typedef struct unknown_chunk {
     uintptr_t user;
-    uint64_t size;
+    uint64_t size, room;
     int32_t type;
     uint32_t offset;
     uint16_t kind, object;
@@ -43,7 +43,7 @@ static void add(search *search, const mi_large_chunk *chunk) {
     if (search->count >= MOST_UNKNOWN) return;
     size_t at = place_of(chunk->user);
     while (search->index[at]) at = (at + 1) & (((size_t)1 << INDEX_BITS) - 1);
-    search->chunks[search->count] = (unknown_chunk){.user = chunk->user, .size = chunk->size, .type = -1};
+    search->chunks[search->count] = (unknown_chunk){.user = chunk->user, .size = chunk->size, .room = chunk->room, .type = -1};
     search->index[at] = (uint32_t)++search->count;
     if (chunk->user < search->low) search->low = chunk->user;
     if (chunk->user > search->high) search->high = chunk->user;
@@ -142,7 +142,7 @@ static void follow(search *search) {
             search->from = *chunk;
             search->from.through = 1;
             search->only_unwitnessed = 1;
-            size_t size = chunk->size < MOST_OF_CHUNK ? (size_t)chunk->size - MI_LARGE_HEAD : MOST_OF_CHUNK;
+            size_t size = chunk->room < MOST_OF_CHUNK ? (size_t)chunk->room : MOST_OF_CHUNK;
             search_range(search, chunk->user, size, chunk->user, chunk->user);
             search->only_unwitnessed = 0;
         }
@@ -154,7 +154,7 @@ static void follow(search *search) {
 typedef void (*visit_chunk)(search *search, const mi_large_chunk *chunk);
 
 static void add_unknown(search *search, const mi_large_chunk *chunk) {
-    if (!(mi_large_state(chunk) & (MI_LARGE_CLAIMED | MI_LARGE_TYPED))) add(search, chunk);
+    if (chunk->class == MI_LARGE_NO_CLASS && !(mi_large_state(chunk) & (MI_LARGE_CLAIMED | MI_LARGE_TYPED))) add(search, chunk);
 }
 
 static void each_chunk(search *search, visit_chunk visit) {

@@ -14,14 +14,16 @@ enum { OWN_BLOCKS_MOST = 1024, MMAPPED_MOST = 1 << 17 };
 
 static size_t words_of(const mi_large_span *span) {
     if (span->header) return 1;
+    if (span->stride) return (size_t)((span->end - span->start) / span->stride) / MI_LARGE_PER_WORD + 1;
     uintptr_t first = span->start / MI_LARGE_GRANULE, last = (span->end - 1) / MI_LARGE_GRANULE;
     return (size_t)(last - first) / MI_LARGE_PER_WORD + 1;
 }
 
-static mi_large_span *add_span(mi_large *large, uintptr_t start, uintptr_t end, uintptr_t header) {
+mi_large_span *mi_large_add_span(mi_large *large, mi_large_span span) {
     if (large->span_count == large->span_room) {
         size_t room = large->span_room ? large->span_room * 2 : 4096;
-        void *grown = mi_os_realloc(large->spans, large->span_room * sizeof *large->spans, room * sizeof *large->spans);
+        void *grown =
+            mi_os_realloc(large->spans, large->span_room * sizeof *large->spans, room * sizeof *large->spans);
         if (!grown) {
             large->failed = 1;
             return NULL;
@@ -29,25 +31,30 @@ static mi_large_span *add_span(mi_large *large, uintptr_t start, uintptr_t end, 
         large->spans = grown;
         large->span_room = room;
     }
-    mi_large_span *span = &large->spans[large->span_count++];
-    *span = (mi_large_span){.start = start, .end = end, .header = header, .word = large->map_words};
-    large->map_words += words_of(span);
-    if (large->map_words > large->map_room) {
-        size_t room = large->map_words + large->map_words / 4 + 4096;
+    span.word = large->map_words;
+    size_t words = large->map_words + words_of(&span);
+    if (words > large->map_room) {
+        size_t room = words + words / 4 + 4096;
         void *grown = mi_os_realloc((void *)large->map, large->map_room * sizeof(uint64_t), room * sizeof(uint64_t));
         if (!grown) {
             large->failed = 1;
-            large->map_words = span->word;
-            large->span_count--;
             return NULL;
         }
         large->map = grown;
         large->map_room = room;
     }
-    return span;
+    large->map_words = words;
+    large->spans[large->span_count] = span;
+    return &large->spans[large->span_count++];
+}
+
+static mi_large_span *add_span(mi_large *large, uintptr_t start, uintptr_t end, uintptr_t header) {
+    return mi_large_add_span(
+        large, (mi_large_span){.start = start, .end = end, .header = header, .class = MI_LARGE_NO_CLASS});
 }
 
 static size_t granule_of(const mi_large_span *span, uintptr_t chunk) {
+    if (span->stride) return (size_t)((chunk - span->start) / span->stride);
     return span->header ? 0 : (size_t)(chunk / MI_LARGE_GRANULE - span->start / MI_LARGE_GRANULE);
 }
 
@@ -100,6 +107,13 @@ static void describe(const mi_large *large, const mi_large_span *span, size_t gr
                      mi_large_chunk *chunk) {
     chunk->word = &large->map[span->word + granule / MI_LARGE_PER_WORD];
     chunk->shift = (unsigned)(granule % MI_LARGE_PER_WORD) * 4;
+    chunk->class = span->class;
+    chunk->untyped = span->untyped;
+    if (span->stride) {
+        chunk->user = span->start + granule * span->stride;
+        chunk->size = chunk->room = span->stride;
+        return;
+    }
     chunk->user = header + MI_LARGE_HEAD;
     if (span->header) {
         chunk->size = span->end - span->start;
@@ -111,15 +125,26 @@ static void describe(const mi_large *large, const mi_large_span *span, size_t gr
 }
 
 int mi_large_at(const mi_large *large, uintptr_t address, mi_large_chunk *chunk) {
-    uintptr_t header = address - MI_LARGE_HEAD;
-    const mi_large_span *span = address % MI_LARGE_HEAD ? NULL : mi_large_span_of(large, header);
-    if (!span || header < span->start || (span->header && span->header != header)) return 0;
+    const mi_large_span *span = large->size_count || large->alone_blocks ? mi_large_span_of(large, address) : NULL;
+    uintptr_t header = address;
+    if (!span || !span->stride) {
+        header = address - MI_LARGE_HEAD;
+        span = address % MI_LARGE_HEAD ? NULL : mi_large_span_of(large, header);
+        if (!span || span->stride || (span->header && span->header != header)) return 0;
+    } else if ((address - span->start) % span->stride) {
+        return 0;
+    }
     size_t granule = granule_of(span, header);
     uint64_t word = atomic_load_explicit(&large->map[span->word + granule / MI_LARGE_PER_WORD], memory_order_relaxed);
     unsigned state = (unsigned)(word >> granule % MI_LARGE_PER_WORD * 4) & 15u;
-    if (!state || !(state & MI_LARGE_ODD) != !(header % MI_LARGE_GRANULE)) return 0;
+    if (!state || (!span->stride && !(state & MI_LARGE_ODD) != !(header % MI_LARGE_GRANULE))) return 0;
     describe(large, span, granule, header, chunk);
     return 1;
+}
+
+void mi_large_bury(const mi_large_chunk *chunk) {
+    atomic_fetch_and(chunk->word, ~((uint64_t)15 << chunk->shift));
+    atomic_fetch_or(chunk->word, (uint64_t)MI_LARGE_TYPED << chunk->shift);
 }
 
 const mi_large_span *mi_large_span_at(const mi_large *large, size_t at) {
@@ -321,10 +346,12 @@ static void look_in_region(mi_large *large, uintptr_t start, uintptr_t end, cons
 }
 
 /* What is known to be something else: pymalloc's arenas, other heaps of malloc, our own tables. */
-static hole *holes_of(const mi_large *large, const mi_heap *heap, size_t arena_size, size_t *count, size_t *size) {
+static hole *holes_of(const mi_large *large, const mi_heap *heap, size_t arena_size, const mi_mimalloc_walk *mimalloc,
+                      size_t *count, size_t *size) {
     mi_os_block own[OWN_BLOCKS_MOST];
     size_t own_count = mi_os_blocks(own, OWN_BLOCKS_MOST), used = 0;
-    *size = (heap->arena_count + large->glibc.heap_count + own_count + 1) * sizeof(hole);
+    size_t segments = mimalloc ? mimalloc->segment_count : 0;
+    *size = (heap->arena_count + large->glibc.heap_count + own_count + segments + 1) * sizeof(hole);
     hole *holes = mi_os_alloc(*size);
     if (!holes) return NULL;
     for (size_t i = 0; i < heap->arena_count; i++)
@@ -332,6 +359,9 @@ static hole *holes_of(const mi_large *large, const mi_heap *heap, size_t arena_s
     for (size_t i = 0; i < large->glibc.heap_count; i++)
         holes[used++] = (hole){large->glibc.heaps[i].start, large->glibc.heaps[i].end};
     for (size_t i = 0; i < own_count; i++) holes[used++] = (hole){own[i].start, own[i].start + own[i].size};
+    for (size_t i = 0; i < segments; i++)
+        holes[used++] =
+            (hole){mimalloc->segments[i].address, mimalloc->segments[i].address + mimalloc->segments[i].size};
     mi_sort(holes, used, sizeof *holes);
     *count = used;
     return holes;
@@ -351,7 +381,7 @@ static void look_everywhere(mi_large *large, const hole *holes, size_t count, in
     }
 }
 
-static void sort_spans(mi_large *large) {
+void mi_large_sort(mi_large *large) {
     mi_sort(large->spans, large->span_count, sizeof *large->spans);
     large->sorted = large->span_count;
     size_t before = 0;
@@ -361,13 +391,14 @@ static void sort_spans(mi_large *large) {
     }
 }
 
-static mi_error find_mmapped(mi_large *large, const mi_heap *heap, size_t arena_size) {
+static mi_error find_mmapped(mi_large *large, const mi_heap *heap, size_t arena_size,
+                             const mi_mimalloc_walk *mimalloc) {
     size_t count = 0, size = 0;
     mi_error error = MI_OK;
-    hole *holes = holes_of(large, heap, arena_size, &count, &size);
+    hole *holes = holes_of(large, heap, arena_size, mimalloc, &count, &size);
     if (!holes) return MI_E_MEMORY;
     look_everywhere(large, holes, count, -1);
-    sort_spans(large);
+    mi_large_sort(large);
     if (!all_found(large) && !large->late) { /* some lie behind something unknown in the same mapping */
         int pagemap = mi_os_pagemap_open(0, &error);
         if (pagemap >= 0) {
@@ -416,7 +447,8 @@ static void find_data(mi_large *large, const mi_objects *objects) {
     }
 }
 
-static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_size) {
+static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_size,
+                            const mi_mimalloc_walk *mimalloc) {
     const mi_maps *maps = &large->target->maps;
     mi_objects objects;
     const mi_object *by = NULL;
@@ -433,20 +465,23 @@ static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_s
     walk_main(large);
     for (size_t at = 0; at < large->glibc.heap_count; at++)
         walk_heap(large, large->glibc.heaps[at].arena, large->glibc.heaps[at].chunks, large->glibc.heaps[at].end);
-    error = find_mmapped(large, heap, arena_size);
-    sort_spans(large);
+    error = find_mmapped(large, heap, arena_size, mimalloc);
+    mi_large_sort(large);
     if (large->glibc.has_parameters && large->glibc.mmapped_count > large->totals.mmapped_chunks)
         large->totals.missing_chunks = large->glibc.mmapped_count - large->totals.mmapped_chunks;
     return error ? error : large->failed ? MI_E_MEMORY : MI_OK;
 }
 
-mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size) {
+mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
+                       const mi_mimalloc_walk *mimalloc) {
     memset(large, 0, sizeof *large);
     large->target = target;
     mi_error error = map_runs(large);
     if (!error) error = mi_window_open(&large->window, &large->pages);
-    if (!error) error = find_chunks(large, heap, arena_size);
-    return error;
+    if (!error) error = find_chunks(large, heap, arena_size, mimalloc);
+    if (!mimalloc || error == MI_E_MEMORY) return error;
+    large->malloc_error = error;
+    return mi_large_add_mimalloc(large, mimalloc);
 }
 
 void mi_large_close(mi_large *large) {

@@ -1,4 +1,4 @@
-/* census_large.h - malloc's chunks, for a census: which of them are alive, claimed, or objects.
+/* census_large.h - malloc's chunks and mimalloc's blocks, for a census: which are alive, claimed, or objects.
  *
  * glibc's heaps are walked chunk by chunk (glibc_heap.h) into a map of four bits per 32 bytes of heap, where no two
  * chunks begin. C code that holds no GIL may allocate and free meanwhile, so nothing of a chunk is dereferenced: what is
@@ -10,19 +10,25 @@
 #include <stdatomic.h>
 
 #include "glibc_heap.h"
+#include "mimalloc.h"
 #include "obmalloc.h"
 
+enum { MI_LARGE_SIZES = 64, MI_LARGE_NO_CLASS = MI_LARGE_SIZES };
 enum { MI_LARGE_GRANULE = 32, MI_LARGE_PER_WORD = 16, MI_LARGE_COPY = 1 << 16, MI_LARGE_HEAD = 16 };
 /* A granule's four bits are 0 where no chunk begins. ODD: it begins 16 bytes into the granule. Without LIVE it is free, or
  * no chunk. */
 enum { MI_LARGE_LIVE = 1, MI_LARGE_ODD = 2, MI_LARGE_CLAIMED = 4, MI_LARGE_TYPED = 8 };
 
-/* Chunks that lie one behind the other; a mmapped chunk is a span of its own with a single granule in the map. */
+/* Chunks that lie one behind the other; a mmapped chunk is a span of its own with a single granule in the map. Or a page of
+ * mimalloc, which has a granule for each block. */
 typedef struct mi_large_span {
     uintptr_t start, end;
     uintptr_t header; /* of a mmapped chunk, behind `start` when it has an alignment; 0: a heap */
     size_t word;      /* of the map, where its granules begin */
     size_t before;    /* words of the spans before it */
+    uint64_t stride;  /* bytes of each block of a page of mimalloc; 0: chunks */
+    uint16_t class;   /* of large->sizes; MI_LARGE_NO_CLASS: not of the small path */
+    uint16_t untyped; /* a page of memory that is no object (PyMem) */
 } mi_large_span;
 
 /* Sums over all chunks, in bytes with their headers; part of the raw format (probes/census.py). */
@@ -50,9 +56,14 @@ typedef struct mi_large {
     size_t map_words, map_room;
     mi_large_totals totals;
     uintptr_t data_start, data_end; /* static data of the object that holds the interpreter */
+    mi_error malloc_error;          /* why malloc's heaps are not in the map, where mimalloc's are */
     int late, failed;               /* the time was up while chunks were looked for; no room for our tables */
     size_t visited;                 /* the span whose chunks are being entered */
     uint64_t chunks;
+    /* of mimalloc: the sizes of its pages of several blocks, live blocks of each, and those that are alone in a page */
+    uint64_t sizes[MI_LARGE_SIZES], live_of_size[MI_LARGE_SIZES];
+    size_t size_count;
+    uint64_t alone_blocks, alone_bytes;
 } mi_large;
 
 /* A chunk in use or not, whose user's bytes begin at `user`. */
@@ -61,12 +72,21 @@ typedef struct mi_large_chunk {
     uint64_t size, room; /* with its header; of these the user's */
     _Atomic uint64_t *word;
     unsigned shift;
+    uint16_t class, untyped; /* as its span's */
 } mi_large_chunk;
 
 /* Finds and enters all chunks of this process. MI_E_ABSENT: another malloc is in force (large->malloc says which).
- * `heap` names pymalloc's arenas, which are no chunks. */
-mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size);
+ * `heap` names pymalloc's arenas, which are no chunks; `mimalloc` (may be NULL) is a walk whose pages are entered, too: then
+ * nothing but MI_E_MEMORY is an error, and large->malloc_error tells of malloc. */
+mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
+                       const mi_mimalloc_walk *mimalloc);
 void mi_large_close(mi_large *large);
+/* census_mimalloc.c: enters all blocks of a walk. */
+mi_error mi_large_add_mimalloc(mi_large *large, const mi_mimalloc_walk *walk);
+mi_large_span *mi_large_add_span(mi_large *large, mi_large_span span);
+void mi_large_sort(mi_large *large);
+/* Makes a live block a dead one. */
+void mi_large_bury(const mi_large_chunk *chunk);
 /* Forgets what was claimed and typed. */
 void mi_large_reset(mi_large *large);
 

@@ -28,6 +28,7 @@ static int copy(const mi_claims *mine, mi_window *window, uintptr_t address, voi
 static int type_of(mi_claims *mine, mi_window *window, const mi_large_chunk *chunk, unsigned char *head,
                    uint32_t *before) {
     size_t size = chunk->room < HEAD ? (size_t)chunk->room : HEAD;
+    if (chunk->untyped) return -1;
     memset(head, 0, HEAD);
     if (!copy(mine, window, chunk->user, head, size)) return -1;
     uint32_t padding = mine->all->padding, room = cut(chunk->room);
@@ -58,8 +59,12 @@ static size_t copy_object(mi_claims *mine, mi_window *window, const mi_large_chu
 static void count_object(mi_claims *mine, int type, const mi_large_chunk *chunk, uint32_t before, size_t copied,
                          int sign) {
     const mi_type *known = &mine->all->types->items[type];
-    mine->large_objects[type] += sign;
-    mine->large_bytes[type] += sign * (int64_t)chunk->size;
+    if (chunk->class != MI_LARGE_NO_CLASS) {
+        mine->objects[(size_t)type * mine->all->classes + chunk->class] += sign;
+    } else {
+        mine->large_objects[type] += sign;
+        mine->large_bytes[type] += sign * (int64_t)chunk->size;
+    }
     if (known->sizing == MI_SIZING_FIXED) return;
     size_t asked = known->preheader + known->whole;
     if (copied >= before + (size_t)known->basicsize + 16 || copied == chunk->room)
@@ -120,8 +125,12 @@ int mi_census_claim_large(mi_claims *mine, uintptr_t address, mi_owner owner, si
     }
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
-    row->large_blocks++;
-    row->large_bytes += chunk.size;
+    if (chunk.class != MI_LARGE_NO_CLASS) {
+        row->blocks[chunk.class]++;
+    } else {
+        row->large_blocks++;
+        row->large_bytes += chunk.size;
+    }
     if (asked && asked + around <= chunk.room)
         row->requested_bytes += asked;
     else

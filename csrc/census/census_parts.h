@@ -50,7 +50,8 @@ typedef struct mi_census_shared {
     atomic_size_t pools_left;  /* that were not walked when the time was up */
     const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
     size_t excluded_count;
-    mi_large *large;         /* malloc's chunks, or NULL */
+    mi_large *large;         /* malloc's chunks and mimalloc's blocks, or NULL */
+    size_t classes;          /* sizes of the small path */
     atomic_size_t next_word; /* of its map: handed out in runs */
     atomic_size_t words_left;
     uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */

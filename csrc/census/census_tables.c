@@ -49,7 +49,7 @@ void mi_census_shared_close(mi_census_shared *all) {
 }
 
 static size_t counts_size(const mi_census_shared *all) {
-    return all->types->count * ((size_t)all->layout->size_classes + 3) * sizeof(int64_t);
+    return all->types->count * (all->classes + 3) * sizeof(int64_t);
 }
 
 size_t mi_census_claims_size(const mi_census_shared *all) { return sizeof(mi_claims) + counts_size(all); }
@@ -71,7 +71,7 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
         mine->last.word[place] = all->types->items[0].address; /* item 0, as last.type is */
     mi_census_owners_open(mine);
     mine->objects = (int64_t *)(mine + 1);
-    mine->requested = mine->objects + types * (size_t)all->layout->size_classes;
+    mine->requested = mine->objects + types * all->classes;
     mine->large_objects = mine->requested + types;
     mine->large_bytes = mine->large_objects + types;
     return mine;
@@ -96,7 +96,7 @@ static void row_add(mi_census_row *to, const mi_census_row *from) {
 
 static void gather_type(mi_census *census, const mi_claims *mine, size_t type) {
     const mi_type *known = &mine->all->types->items[type];
-    size_t classes = (size_t)mine->all->layout->size_classes;
+    size_t classes = mine->all->classes;
     mi_census_row *row = &census->objects[type];
     int64_t objects = mine->large_objects[type];
     if (mine->large_objects[type]) {

@@ -36,6 +36,7 @@ const char *mi_owner_name(mi_owner owner) {
         [MI_OWNER_CSV] = "csv: fields",
         [MI_OWNER_INTERPRETER] = "interpreter: state",
         [MI_OWNER_FREE_OBJECTS] = "objects kept for later",
+        [MI_OWNER_WAITING] = "freed, until no thread can be reading it",
     };
     return (unsigned)owner < MI_OWNERS ? names[owner] : "unknown";
 }
@@ -129,8 +130,10 @@ static void claim_list(const mi_owner_context *context, uintptr_t object) {
     int64_t size = (int64_t)mi_owner_word(object, layout->object_var_size);
     int64_t allocated = (int64_t)mi_owner_word(object, layout->list_allocated);
     if (size < 0 || size > allocated || allocated > (int64_t)1 << 40) return;
-    context->claim(context->claims, mi_owner_word(object, layout->list_items), MI_OWNER_LIST_ITEMS,
-                   (size_t)allocated * 8);
+    /* free-threaded builds have the capacity in front of the items, in the same block (_PyListArray) */
+    uintptr_t before = layout->free_threaded ? sizeof(int64_t) : 0, items = mi_owner_word(object, layout->list_items);
+    if (items)
+        context->claim(context->claims, items - before, MI_OWNER_LIST_ITEMS, (size_t)allocated * 8 + (size_t)before);
 }
 
 static void claim_set(const mi_owner_context *context, uintptr_t object) {

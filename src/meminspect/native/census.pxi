@@ -61,6 +61,8 @@ cdef extern from "census.h":
         size_t seen_count, seen_bytes
         mi_error large_error
         mi_large_totals large
+        uint64_t[64] sizes
+        size_t size_count
         mi_census_large_guess[48] large_guesses
     ctypedef struct mi_content:
         uint16_t unit, code
@@ -92,6 +94,7 @@ cdef extern from "census_job.h":
     ctypedef struct mi_census_found:
         mi_census census
         uint64_t torn_pools, torn_arenas, arenas_left
+        int mimalloc_late
         size_t omitted_count
         mi_omitted[64] omitted
     ctypedef struct mi_census_job:
@@ -134,8 +137,8 @@ cdef tuple type_text(object item):
     return module, plain_text(_type_qualname(item))
 
 
-cdef bytes row_bytes(const mi_census_row *row, const mi_layout *layout):
-    return (<char *>row.blocks)[:layout.size_classes * sizeof(uint64_t)] + (<char *>&row.large_blocks)[:4 * sizeof(uint64_t)]
+cdef bytes row_bytes(const mi_census_row *row, size_t classes):
+    return (<char *>row.blocks)[:classes * sizeof(uint64_t)] + (<char *>&row.large_blocks)[:4 * sizeof(uint64_t)]
 
 
 cdef bint row_is_empty(const mi_census_row *row):
@@ -173,18 +176,20 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
     cdef const mi_census *census = &found.census
     cdef size_t i
     cdef int owner
-    guesses = {i: guesses_of(names, census.guesses[i]) for i in range(<size_t>layout.size_classes)
+    cdef size_t classes = census.size_count or <size_t>layout.size_classes
+    guesses = {i: guesses_of(names, census.guesses[i]) for i in range(classes)
                if census.guesses[i][0].count}
-    rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], layout))
+    rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], classes))
             for owner in range(MI_OWNERS)]
     large = large_to_raw(census)
     return {
-        "alignment": layout.alignment, "size_class_count": layout.size_classes,
-        "types": [(*names[i], row_bytes(&census.objects[i], layout)) for i in range(<size_t>len(names))
+        "alignment": layout.alignment, "size_class_count": classes,
+        "sizes": [census.sizes[i] for i in range(classes)] if census.size_count else None,
+        "types": [(*names[i], row_bytes(&census.objects[i], classes)) for i in range(<size_t>len(names))
                   if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
         "guesses": guesses, "large_guesses": large_guesses_of(names, census), **large,
-        "unknown": row_bytes(&census.unknown, layout), "live": row_bytes(&census.live, layout),
+        "unknown": row_bytes(&census.unknown, classes), "live": row_bytes(&census.live, classes),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
         "looked_like_objects": census.looked_like_objects, "rounds": census.rounds,
@@ -215,7 +220,7 @@ cdef list large_guesses_of(list names, const mi_census *census):
 
 cdef dict large_to_raw(const mi_census *census):
     """What is known of malloc's heaps, and why it is not more."""
-    if census.large_error != MI_OK:
+    if census.large_error != MI_OK and not census.size_count:
         reason = ("another malloc than glibc's is in force, whose heaps are not walked" if census.large_error == MI_E_ABSENT
                   else f"malloc's heaps could not be walked: {mi_error_text(census.large_error).decode()}")
         return {"large": False, "large_reason": reason, "malloc": None, "reasons": []}
@@ -227,7 +232,8 @@ cdef dict large_to_raw(const mi_census *census):
         reasons.append(f"{totals.torn_bytes} bytes of malloc's heaps changed while they were read or are no chunks")
     if totals.missing_chunks:
         reasons.append(f"{totals.missing_chunks} of malloc's mmapped chunks were not found")
-    return {"large": True, "large_reason": None, "malloc": totals, "reasons": reasons}
+    return {"large": True, "large_reason": None, "reasons": reasons,
+            "malloc": totals if census.large_error == MI_OK else None}
 
 
 cdef dict contents_to_raw(const mi_types *types, const mi_contents *contents):
@@ -417,6 +423,8 @@ cdef list heap_reasons(const mi_census_found *found):
         reasons.append(f"{found.omitted_count - 64} more interpreters were left out")
     if found.torn_pools or found.torn_arenas:
         reasons.append(f"{found.torn_pools} pools and {found.torn_arenas} arenas contradict themselves")
+    if found.mimalloc_late:
+        reasons.append("max_pause was reached while mimalloc's pages were walked: the rest was left out")
     if found.arenas_left:
         reasons.append(f"max_pause was reached: {found.arenas_left} arenas were left out")
     if found.census.pools_left:

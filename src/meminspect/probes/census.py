@@ -4,6 +4,7 @@ The raw format, what `_native.census_capture()` returns:
 
     allocator         -- what serves small blocks: "pymalloc", "pymalloc_debug", "mimalloc", "malloc", ...
     alignment, size_class_count -- block sizes are multiples of alignment, up to size_class_count of them
+    sizes             -- of mimalloc: the sizes of its blocks, size_class_count of them in no order; else None
     types             -- [(module or None, qualified name or None, ROW), ...], names as UTF-8
     buffers           -- [(owner, ROW), ...]
     free_lists        -- [(name, ROW), ...]
@@ -133,7 +134,7 @@ def census(
 
 def build(raw: Mapping[str, Any]) -> Census:
     """The model of what `_native.census_capture()` returned; pure."""
-    sizes = [(index + 1) * raw["alignment"] for index in range(raw["size_class_count"])]
+    sizes = raw.get("sizes") or [(index + 1) * raw["alignment"] for index in range(raw["size_class_count"])]
 
     def row(packed: bytes) -> Row:
         numbers = unpack(f"<{len(sizes) + 4}Q", packed)
@@ -175,7 +176,7 @@ def build(raw: Mapping[str, Any]) -> Census:
             free_lists=sum(item.small[index] for item in kept_rows),
             unknown=unknown.small[index],
         )
-        for index, size in enumerate(sizes)
+        for size, index in sorted(zip(sizes, range(len(sizes)), strict=True))
         if live.small[index]
     )
 
@@ -187,7 +188,8 @@ def build(raw: Mapping[str, Any]) -> Census:
 
     parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
     small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
-    large_totals = PathTotals("malloc", *(number for rows in parts for number in large(rows))) if raw["large"] else None
+    large_allocator = "mimalloc, malloc" if raw.get("sizes") else "malloc"
+    large_totals = PathTotals(large_allocator, *(number for rows in parts for number in large(rows))) if raw["large"] else None
     rows: list[TypeRow | BufferRow] = [*types, *buffers]
     known = [item for item in rows if item.requested_bytes is not None]
     return Census(
