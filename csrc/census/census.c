@@ -4,6 +4,11 @@
 #include <pthread.h>
 #include <string.h>
 
+/* Of pools that are left out, too: what others own in them is claimed, the rest is unknown. */
+static void count_live(mi_claims *mine, const mi_pool *pool) {
+    if (pool->size_class != MI_POOL_FREE && !pool->torn) mine->live.blocks[pool->size_class] += pool->used;
+}
+
 static void walk_pool(mi_claims *mine, const mi_pool *pool) {
     const mi_census_shared *all = mine->all;
     const mi_layout *layout = all->layout;
@@ -13,7 +18,7 @@ static void walk_pool(mi_claims *mine, const mi_pool *pool) {
     mi_census_free_mask(all, pool, mask);
     uintptr_t start = (uintptr_t)pool->address;
     uint32_t size = (class + 1) * (uint32_t)layout->alignment, end = mi_census_number(start, layout->pool_nextoffset);
-    mine->live.blocks[class] += pool->used;
+    count_live(mine, pool);
     for (uint32_t offset = (uint32_t)layout->pool_header_size; offset < end && offset + size <= all->pool_mask + 1u;
          offset += size) {
         if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1) continue;
@@ -39,6 +44,7 @@ static void *walk(void *argument) {
         size_t to = from + RUN < count ? from + RUN : count;
         if (mi_target_is_late(all->target)) {
             atomic_fetch_add(&all->pools_left, to - from);
+            for (size_t i = from; i < to; i++) count_live(mine, &all->heap->pools[i]);
             continue;
         }
         for (size_t i = from; i < to; i++) walk_pool(mine, &all->heap->pools[i]);
@@ -55,9 +61,7 @@ typedef struct round_state {
 } round_state;
 
 /* What is freed and waits may still look like an object, which then was counted: a claim takes it back. */
-static void claim_waiting(void *claims, uintptr_t address) {
-    mi_census_claim(claims, address, MI_OWNER_WAITING, 0);
-}
+static void claim_waiting(void *claims, uintptr_t address) { mi_census_claim(claims, address, MI_OWNER_WAITING, 0); }
 
 static void walk_once(round_state *round, const mi_census_request *request) {
     pthread_t started[MI_CENSUS_MAX_THREADS];

@@ -39,7 +39,7 @@ enum {
     MI_POINTS_DATA, /* static data of the loaded file `object` */
     MI_POINTS_TYPE, /* a type's own structure */
     MI_POINTS_OBJECT,
-    MI_CENSUS_LARGE_GUESSES = 48
+    MI_CENSUS_LARGE_GUESSES = 256
 };
 typedef struct mi_census_large_guess {
     int32_t kind, type;
@@ -51,7 +51,7 @@ typedef struct mi_census_large_guess {
 } mi_census_large_guess;
 
 /* What a live block was taken for. Handed out as bytes: part of the raw format. */
-enum { MI_SEEN_CLAIMED = -1, MI_SEEN_UNKNOWN = -2 };
+enum { MI_SEEN_CLAIMED = -1, MI_SEEN_UNKNOWN = -2, MI_SEEN_TYPE = -3 /* of a guess alone */ };
 typedef struct mi_census_seen {
     uint64_t address;
     int32_t type;          /* index, or one of the above */
@@ -125,11 +125,11 @@ typedef struct mi_census_request {
     const mi_layout *layout;
     const mi_heap *heap; /* with its pools: MI_WALK_POOLS */
     const mi_types *types;
-    uint32_t padding; /* what a debug allocator puts before a block */
-    int threads;      /* 0: as many as help */
-    int small_only;   /* malloc's heaps are left out: large_error is MI_E_ABSENT */
-    int guesses;      /* look for what points to unknown blocks: as long again as the walk */
-    int list;         /* what each block was taken for */
+    uint32_t padding;                 /* what a debug allocator puts before a block */
+    int threads;                      /* 0: as many as help */
+    int small_only;                   /* malloc's heaps are left out: large_error is MI_E_ABSENT */
+    int guesses;                      /* look for what points to unknown blocks: as long again as the walk */
+    int list;                         /* what each block was taken for */
     const mi_mimalloc_walk *mimalloc; /* of free-threaded builds, while the world is stopped; else NULL */
     const mi_census_roots *roots;
     size_t root_count;

@@ -84,7 +84,7 @@ mi_error mi_census_guess_take(mi_claims *mine, mi_census *census) {
         for (size_t i = 0; i < all->types->count; i++) { /* types themselves lie outside the pools */
             uintptr_t type = all->types->items[i].address;
             if (mi_os_maps_covers(&all->target->maps, type, (size_t)all->layout->heap_type_size))
-                search_words(&search, type, (size_t)all->layout->heap_type_size, -3);
+                search_words(&search, type, (size_t)all->layout->heap_type_size, MI_SEEN_TYPE);
         }
     }
     mi_os_free(unknown.addresses, addresses);

@@ -15,6 +15,7 @@ typedef struct unknown_chunk {
     int32_t type;
     uint32_t offset;
     uint16_t kind, object;
+    uint16_t class;             /* of mimalloc's sizes, or MI_LARGE_NO_CLASS */
     uint16_t through, followed; /* through: other unknown chunks lie between */
 } unknown_chunk;
 
@@ -43,7 +44,8 @@ static void add(search *search, const mi_large_chunk *chunk) {
     if (search->count >= MOST_UNKNOWN) return;
     size_t at = place_of(chunk->user);
     while (search->index[at]) at = (at + 1) & (((size_t)1 << INDEX_BITS) - 1);
-    search->chunks[search->count] = (unknown_chunk){.user = chunk->user, .size = chunk->size, .room = chunk->room, .type = -1};
+    search->chunks[search->count] = (unknown_chunk){
+        .user = chunk->user, .size = chunk->size, .room = chunk->room, .type = -1, .class = chunk->class};
     search->index[at] = (uint32_t)++search->count;
     if (chunk->user < search->low) search->low = chunk->user;
     if (chunk->user > search->high) search->high = chunk->user;
@@ -154,7 +156,7 @@ static void follow(search *search) {
 typedef void (*visit_chunk)(search *search, const mi_large_chunk *chunk);
 
 static void add_unknown(search *search, const mi_large_chunk *chunk) {
-    if (chunk->class == MI_LARGE_NO_CLASS && !(mi_large_state(chunk) & (MI_LARGE_CLAIMED | MI_LARGE_TYPED))) add(search, chunk);
+    if (!(mi_large_state(chunk) & (MI_LARGE_CLAIMED | MI_LARGE_TYPED))) add(search, chunk);
 }
 
 static void each_chunk(search *search, visit_chunk visit) {
@@ -177,9 +179,28 @@ static int same(const mi_census_large_guess *row, const unknown_chunk *chunk, co
            !strcmp(row->object, name) && (row->kind != MI_POINTS_OBJECT || row->offset == chunk->offset);
 }
 
+/* A block of mimalloc's small path: in the form of census_guess.c. */
+static void note_small(mi_census *census, const unknown_chunk *chunk) {
+    int32_t type = chunk->kind == MI_POINTS_OBJECT   ? chunk->type
+                   : chunk->kind == MI_POINTS_BUFFER ? MI_SEEN_CLAIMED
+                   : chunk->kind == MI_POINTS_TYPE   ? MI_SEEN_TYPE
+                                                     : MI_SEEN_UNKNOWN;
+    if (chunk->kind == MI_POINTS_NONE || chunk->kind == MI_POINTS_DATA || chunk->through) return;
+    for (int i = 0; i < MI_CENSUS_GUESSES; i++) {
+        mi_census_guess *guess = &census->guesses[chunk->class][i];
+        if (guess->count && (guess->type != type || guess->offset != chunk->offset)) continue;
+        *guess = (mi_census_guess){type, -1, chunk->offset, guess->count + 1};
+        return;
+    }
+}
+
 static void add_up(const search *search, mi_census *census) {
     for (size_t i = 0; i < search->count; i++) {
         const unknown_chunk *chunk = &search->chunks[i];
+        if (chunk->class != MI_LARGE_NO_CLASS) {
+            note_small(census, chunk);
+            continue;
+        }
         char name[sizeof census->large_guesses->object] = "";
         if (chunk->kind == MI_POINTS_DATA) {
             const char *whole = search->objects.items[chunk->object].name;

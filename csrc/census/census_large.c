@@ -22,8 +22,7 @@ static size_t words_of(const mi_large_span *span) {
 mi_large_span *mi_large_add_span(mi_large *large, mi_large_span span) {
     if (large->span_count == large->span_room) {
         size_t room = large->span_room ? large->span_room * 2 : 4096;
-        void *grown =
-            mi_os_realloc(large->spans, large->span_room * sizeof *large->spans, room * sizeof *large->spans);
+        void *grown = mi_os_realloc(large->spans, large->span_room * sizeof *large->spans, room * sizeof *large->spans);
         if (!grown) {
             large->failed = 1;
             return NULL;
@@ -49,8 +48,8 @@ mi_large_span *mi_large_add_span(mi_large *large, mi_large_span span) {
 }
 
 static mi_large_span *add_span(mi_large *large, uintptr_t start, uintptr_t end, uintptr_t header) {
-    return mi_large_add_span(
-        large, (mi_large_span){.start = start, .end = end, .header = header, .class = MI_LARGE_NO_CLASS});
+    return mi_large_add_span(large,
+                             (mi_large_span){.start = start, .end = end, .header = header, .class = MI_LARGE_NO_CLASS});
 }
 
 static size_t granule_of(const mi_large_span *span, uintptr_t chunk) {
@@ -447,8 +446,7 @@ static void find_data(mi_large *large, const mi_objects *objects) {
     }
 }
 
-static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_size,
-                            const mi_mimalloc_walk *mimalloc) {
+static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_size, const mi_mimalloc_walk *mimalloc) {
     const mi_maps *maps = &large->target->maps;
     mi_objects objects;
     const mi_object *by = NULL;

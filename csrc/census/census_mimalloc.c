@@ -44,8 +44,7 @@ static void enter_page(mi_large *large, const mi_mimalloc_walk *walk, const mi_m
         _Atomic uint64_t *word = &large->map[added->word + block / MI_LARGE_PER_WORD];
         uint64_t state = alive ? MI_LARGE_LIVE : MI_LARGE_TYPED;
         atomic_store_explicit(word,
-                              atomic_load_explicit(word, memory_order_relaxed) |
-                                  state << block % MI_LARGE_PER_WORD * 4,
+                              atomic_load_explicit(word, memory_order_relaxed) | state << block % MI_LARGE_PER_WORD * 4,
                               memory_order_relaxed);
         live += (int64_t)alive;
     }

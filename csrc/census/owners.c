@@ -43,7 +43,8 @@ const char *mi_owner_name(mi_owner owner) {
 
 /* ---- kinds whose buffer is a word at a known place ---------------------------------------------------------------- */
 
-/* Structures of extension modules, which no header shows; the same from 3.11 to 3.15. */
+/* Structures of extension modules, which no header shows; the same from 3.11 to 3.15, behind an object's head of 16
+ * bytes. */
 static const struct {
     uint16_t kind, owner, offset;
 } pointers[] = {
@@ -62,10 +63,16 @@ static const struct {
     {MI_KIND_ARRAY_METHOD, MI_OWNER_NUMPY, 16},     /* PyArrayMethodObject.name, numpy array_method.h */
 };
 
+/* By how much the head of an object is longer: free-threaded builds have two counts and a thread in it. */
+static int32_t head_of(const mi_layout *layout) { return layout->object_size - 16; }
+
 static void claim_pointers(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
-    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
-        if (pointers[i].kind == type->kind && pointers[i].offset + sizeof(void *) <= type->basicsize)
-            context->claim(context->claims, mi_owner_word(object, pointers[i].offset), (mi_owner)pointers[i].owner, 0);
+    int32_t more = head_of(context->layout);
+    for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++) {
+        int32_t offset = pointers[i].offset + more;
+        if (pointers[i].kind == type->kind && (uint32_t)offset + sizeof(void *) <= type->basicsize)
+            context->claim(context->claims, mi_owner_word(object, offset), (mi_owner)pointers[i].owner, 0);
+    }
 }
 
 static void claim_field(const mi_owner_context *context, uintptr_t object, int32_t offset, mi_owner owner) {
@@ -191,13 +198,30 @@ static void claim_type(const mi_owner_context *context, uintptr_t object) {
 /* PyArrayObject_fields, numpy/ndarraytypes.h: shape and strides are one block. */
 static void claim_ndarray(const mi_owner_context *context, uintptr_t object) {
     enum { DATA = 16, DIMENSIONS = 32, FLAGS = 64, OWNDATA = 4 };
-    if (mi_owner_word(object, FLAGS) & OWNDATA)
-        context->claim(context->claims, mi_owner_word(object, DATA), MI_OWNER_NUMPY_DATA, 0);
-    context->claim(context->claims, mi_owner_word(object, DIMENSIONS), MI_OWNER_NUMPY, 0);
+    int32_t more = head_of(context->layout);
+    if (mi_owner_word(object, FLAGS + more) & OWNDATA)
+        context->claim(context->claims, mi_owner_word(object, DATA + more), MI_OWNER_NUMPY_DATA, 0);
+    context->claim(context->claims, mi_owner_word(object, DIMENSIONS + more), MI_OWNER_NUMPY, 0);
 }
 
-static void claim_code(const mi_owner_context *context, uintptr_t object) {
+/* Each thread of a free-threaded build has bytecode of its own, all of it in one table (co_tlbc, _PyCodeArray). */
+static void claim_bytecode(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
+    for (size_t at = (size_t)context->layout->object_size; at + sizeof(uintptr_t) <= type->basicsize;
+         at += sizeof(uintptr_t)) {
+        uintptr_t table = mi_owner_word(object, (int32_t)at), count, part;
+        if (!context->claim_plain(context->claims, table, MI_OWNER_CODE)) continue;
+        size_t room = context->heap_room(context->claims, table) / sizeof part;
+        if (!context->heap_word(context->claims, table, &count) || !room) continue;
+        for (uintptr_t entry = 1; entry <= count && entry < room; entry++) {
+            if (!context->heap_word(context->claims, table + entry * sizeof part, &part) || !part) break;
+            context->claim_plain(context->claims, part, MI_OWNER_CODE);
+        }
+    }
+}
+
+static void claim_code(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
     const mi_layout *layout = context->layout;
+    if (layout->free_threaded) claim_bytecode(context, type, object);
     claim_field(context, object, layout->code_cached, MI_OWNER_CODE);
     claim_field(context, object, layout->code_extra, MI_OWNER_CODE);
     claim_field(context, object, layout->code_executors, MI_OWNER_CODE);
@@ -250,7 +274,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_SET: claim_set(context, object); break;
     case MI_KIND_STR: claim_str(context, object); break;
     case MI_KIND_TYPE: claim_type(context, object); break;
-    case MI_KIND_CODE: claim_code(context, object); break;
+    case MI_KIND_CODE: claim_code(context, type, object); break;
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
     case MI_KIND_NDARRAY: claim_ndarray(context, object); break;

@@ -63,7 +63,7 @@ cdef extern from "census.h":
         mi_large_totals large
         uint64_t[64] sizes
         size_t size_count
-        mi_census_large_guess[48] large_guesses
+        mi_census_large_guess[256] large_guesses
     ctypedef struct mi_content:
         uint16_t unit, code
     ctypedef struct mi_content_arena:

@@ -189,7 +189,9 @@ def build(raw: Mapping[str, Any]) -> Census:
     parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
     small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
     large_allocator = "mimalloc, malloc" if raw.get("sizes") else "malloc"
-    large_totals = PathTotals(large_allocator, *(number for rows in parts for number in large(rows))) if raw["large"] else None
+    large_totals = (
+        PathTotals(large_allocator, *(number for rows in parts for number in large(rows))) if raw["large"] else None
+    )
     rows: list[TypeRow | BufferRow] = [*types, *buffers]
     known = [item for item in rows if item.requested_bytes is not None]
     return Census(
