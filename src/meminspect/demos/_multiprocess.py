@@ -145,6 +145,8 @@ def transport(context: Any, messages: int, repetitions: int) -> dict[str, list[f
             found[name].append(timed(context, drain_pipe, reader, writer.send, items))
         queue = context.Queue()
         found["queue"].append(timed(context, drain_queue, queue, queue.put, [1] * messages))
+        queue.close()
+        queue.join_thread()  # what is forked next must not begin with a copy of its locks
         begin = time.perf_counter()
         for _ in range(4):
             array[:] = payload
