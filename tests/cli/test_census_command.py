@@ -17,6 +17,9 @@ pytestmark = pytest.mark.skipif(FREE_THREADED, reason="the census of mimalloc's 
 PLANTED = "class Kept: pass\nx = [Kept() for _ in range(20000)]"
 
 
+PATIENT = ("--max-pause", "60")  # a busy machine takes its time
+
+
 def census(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "meminspect", "census", *words], capture_output=True, text=True, encoding="utf-8"
@@ -49,7 +52,9 @@ def test_help_has_every_option_and_an_example() -> None:
 @pytest.mark.parametrize("how", [[], ["--consistent"]], ids=["plain", "consistent"])
 def test_json_of_a_program_counts_what_it_made(tmp_path: Path, how: list[str]) -> None:
     path = tmp_path / "census.json"
-    done = census("--json", "-o", str(path), *how, "-c", f"{PLANTED}; print('mine'); raise SystemExit(7)", status=7)
+    done = census(
+        "--json", "-o", str(path), *PATIENT, *how, "-c", f"{PLANTED}; print('mine'); raise SystemExit(7)", status=7
+    )
     assert (done.stdout, done.stderr) == ("mine\n", "")
     document = checked(path.read_text())
     assert (document["program"], document["consistent"], document["exact"]) == ("-c", bool(how), True)
@@ -69,7 +74,7 @@ def test_json_of_this_interpreter_goes_to_stdout() -> None:
 
 
 def test_a_page_beside_a_program_goes_to_stderr_and_top_limits_it() -> None:
-    done = census("--top", "1", "--no-color", "-c", PLANTED)
+    done = census("--top", "1", "--no-color", *PATIENT, "-c", PLANTED)
     assert done.stdout == ""
     table = done.stderr.partition("Objects by type")[2].partition("What objects own")[0]
     assert table.startswith("  1 of ")
@@ -79,7 +84,7 @@ def test_a_page_beside_a_program_goes_to_stderr_and_top_limits_it() -> None:
 
 
 def test_it_is_summed_by_module_or_size_class(tmp_path: Path) -> None:
-    page = census("--by", "module", "-o", "-", "-c", PLANTED).stdout
+    page = census("--by", "module", "-o", "-", *PATIENT, "-c", PLANTED).stdout
     [row] = [line.split() for line in page.splitlines() if line.strip().startswith("__main__ ")]
     assert row[2] == "20,000"
     by_size = census("--by", "size-class", "--top", "3").stdout

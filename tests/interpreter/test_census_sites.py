@@ -88,7 +88,7 @@ def test_without_tracing_it_says_so() -> None:
 
 def test_the_command_runs_a_program_under_tracemalloc() -> None:
     code = "class Kept: pass\nx = [Kept() for _ in range(3000)]"
-    command = [sys.executable, "-m", "meminspect", "census", "--sites"]
+    command = [sys.executable, "-m", "meminspect", "census", "--max-pause", "60", "--sites"]
     done = subprocess.run([*command, "--json", "-o", "-", "-c", code], capture_output=True, text=True, check=True)
     document = json.loads(done.stdout)
     [site] = [site for site in document["sites"] if (site["file"], site["line"]) == ("<string>", 2)]
