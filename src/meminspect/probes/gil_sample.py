@@ -116,7 +116,7 @@ def build(raw: Mapping[str, Any], rate_hz: float) -> GilSample:
         tstate_switches=raw["switches"] if known else None,
         threads=threads,
         threads_omitted=raw["left_out"],
-        holds=tuple(SampledHolds(2**at / rate_hz, count) for at, count in enumerate(raw["runs"]) if count),
+        holds=tuple(SampledHolds(2**at * duration_s / looks, count) for at, count in enumerate(raw["runs"]) if count),
         cpu_s=raw["cpu_ns"] / 1e9,
         cpu_share=raw["cpu_ns"] / 1e9 / duration_s if duration_s else 0.0,
         exact=False,
