@@ -175,10 +175,19 @@ static int heap_word(struct mi_claims *mine, uintptr_t address, uintptr_t *word)
 }
 
 static size_t heap_room(struct mi_claims *mine, uintptr_t address) {
-    mi_census_block block;
-    uint32_t around = mine->all->padding * 3 / 2;
-    if (!mi_census_find(mine, address - mine->all->padding, &block) || block.size < around) return 0;
-    return block.size - around;
+    const mi_census_shared *all = mine->all;
+    size_t size, around = all->padding * 3 / 2;
+    if (mi_census_span(all, address) >= 0) {
+        mi_census_block block;
+        size = mi_census_block_at(mine, address - all->padding, &block) ? block.size : 0;
+    } else {
+        mi_large_chunk chunk;
+        if (!all->large || !mi_census_chunk_of(mine, address, &chunk) || !(mi_large_state(&chunk) & MI_LARGE_LIVE))
+            return 0;
+        size = (size_t)chunk.room;
+        around = (address - chunk.user) * 3 / 2; /* of debug hooks, which may have been asked twice */
+    }
+    return size > around ? size - around : 0;
 }
 
 void mi_census_owners_open(mi_claims *mine) {
