@@ -1,8 +1,8 @@
 """Retained sizes of all objects: the heap in order, shuffled, and two parallel chains; one object beside guppy3.
 
 Each heap is made in an interpreter of its own. `graph` is reading the references (the pause), `tree` the dominator tree
-and the retained sizes; bytes an object are the most of both at a time, beside the heap. The tree alone is also measured on
-two chains of half a million nodes that are tied to each other step by step, which other algorithms take minutes for.
+and the retained sizes; bytes an object are of both together, beside the heap. The tree alone is measured
+on two chains of half a million nodes that are tied to each other step by step, which other algorithms take minutes for.
 guppy3 answers for one object at a time (`domisize`); its answer and ours for the same object stand side by side.
 """
 
@@ -101,9 +101,10 @@ def main() -> int:
         print("guppy3 is not installed here: no comparison for one object")
         return 0
     row = run(HEAP.format(shuffled=False, count=1_800_000) + ONE)
-    print(f"\none object: guppy3 domisize {row['guppy_s']:.2f} s, {row['guppy_bytes']:,.0f} bytes as asked for;")
+    print(f"\none object: guppy3 domisize {row['guppy_s']:.2f} s, {row['guppy_bytes']:,.0f} bytes as asked for")
     print(
-        f"            retained()      {row['s']:.2f} s, {row['bytes']:,.0f} bytes as allocated, {row['objects']:,} objects"
+    ours = f"{row['bytes']:,.0f} bytes as allocated, {row['objects']:,} objects"
+    print(f"            retained()      {row['s']:.2f} s, {ours}")
     )
     print("guppy3 sums sys.getsizeof (no rounding to 16 bytes, no malloc header), and leaves str keys of dicts out.")
     return 0
