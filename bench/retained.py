@@ -102,10 +102,8 @@ def main() -> int:
         return 0
     row = run(HEAP.format(shuffled=False, count=1_800_000) + ONE)
     print(f"\none object: guppy3 domisize {row['guppy_s']:.2f} s, {row['guppy_bytes']:,.0f} bytes as asked for")
-    print(
     ours = f"{row['bytes']:,.0f} bytes as allocated, {row['objects']:,} objects"
     print(f"            retained()      {row['s']:.2f} s, {ours}")
-    )
     print("guppy3 sums sys.getsizeof (no rounding to 16 bytes, no malloc header), and leaves str keys of dicts out.")
     return 0
 
