@@ -98,7 +98,7 @@ kept = [bytes(size) for size in range(600, 200_000, 1777)]
 del kept[::3]
 mapped = [bytearray(300_000 + 4096 * index) for index in range(9)]
 census()
-taken, info = census(), libc.mallinfo2()
+taken, info = census(max_pause=60.0), libc.mallinfo2()
 print(json.dumps({**taken.malloc.to_dict(), "exact": taken.exact, "reason": taken.reason,
                   **{name: getattr(info, name) for name, _ in Info._fields_}}))
 """
@@ -155,7 +155,7 @@ def test_all_objects_in_malloc(allocator):
 
 def test_debug_hooks_around_large_blocks():
     code = (
-        "import json; from meminspect import census; kept = [bytes(2000) for _ in range(100)]; taken = census()\n"
+        "import json; from meminspect import census; kept = [bytes(2000) for _ in range(100)]; taken = census(max_pause=60.0)\n"
         "print(json.dumps({row.type: row.large_count for row in taken.types}))"
     )
     assert run(code, PYTHONMALLOC="debug")["bytes"] >= 100
