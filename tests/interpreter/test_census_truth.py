@@ -76,7 +76,7 @@ def test_share_of_the_zoo_that_is_named() -> None:
 
 @pytest.mark.skipif(hasattr(sys, "gettotalrefcount"), reason="a debug build frames its blocks in any case")
 def test_domains_that_a_debug_allocator_writes() -> None:
-    """No block of the domain `mem` is an object; of the domain `obj`, where 3.11 puts C structures too, few have no name."""
+    """No block of `mem` is an object; of `obj`, where 3.11 has C structures too, few have no name."""
     found = facts("zoo", "domains", malloc="debug")["domains"]
     assert found["blocks"] > 50_000
     assert found["wrong"] == {}
