@@ -134,11 +134,12 @@ def event_cost() -> float:
 
 
 def instructions(turns: int, how: str) -> int:
-    """That the loop's thread executed in all, by callgrind."""
+    """That were executed in the functions in the place of pthread's, theirs included, by callgrind."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "callgrind.out")
         program = [sys.executable, str(Path(__file__).with_name("_callgrind.py")), str(turns), how]
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *program]
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
+        command += [f"--toggle-collect=mi_gil_{name}_in_place" for name in ("lock", "unlock", "timedwait")] + program
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": "0"})
         found = re.search(r"^(?:summary|totals): *(\d+)", out.read_text() if out.exists() else "", re.MULTILINE)
     if done.returncode or not found:
@@ -151,14 +152,9 @@ def instruction_cost() -> None:
         print("instructions: valgrind is not installed")
         return
     few, many = CALLGRIND_TURNS
-    turns = {how: (instructions(many, how) - instructions(few, how)) / (many - few)
-             for how in ("untraced", "traced", "attributed")}  # fmt: skip
-    print(
-        "instructions a turn (a release and an acquisition): "
-        + ", ".join(f"{at:,.0f} {how}" for how, at in turns.items())
-    )
     for how in ("traced", "attributed"):
-        print(f"instructions an event, {how}: {(turns[how] - turns['untraced']) / 2:,.0f}")
+        per_turn = (instructions(many, how) - instructions(few, how)) / (many - few)
+        print(f"instructions a turn (a release, an acquisition, and pthread's own), {how}: {per_turn:,.0f}")
 
 
 def main() -> int:
