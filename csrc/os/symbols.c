@@ -69,7 +69,7 @@ static int name_in(int fd, const Elf64_Shdr *section, const Elf64_Shdr *strings,
 
 static void name_of(int fd, uint64_t offset, char *name, size_t size) {
     Elf64_Ehdr head;
-    uint64_t address;
+    uint64_t address = 0;
     if (pread(fd, &head, sizeof head, 0) != sizeof head || memcmp(head.e_ident, ELFMAG, SELFMAG) ||
         head.e_ident[EI_CLASS] != ELFCLASS64 || !file_address(fd, &head, offset, &address))
         return;

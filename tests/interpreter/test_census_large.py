@@ -155,7 +155,8 @@ def test_all_objects_in_malloc(allocator):
 
 def test_debug_hooks_around_large_blocks():
     code = (
-        "import json; from meminspect import census; kept = [bytes(2000) for _ in range(100)]; taken = census(max_pause=60.0)\n"
+        "import json; from meminspect import census\n"
+        "kept = [bytes(2000) for _ in range(100)]; taken = census(max_pause=60.0)\n"
         "print(json.dumps({row.type: row.large_count for row in taken.types}))"
     )
     assert run(code, PYTHONMALLOC="debug")["bytes"] >= 100

@@ -1,4 +1,4 @@
-"""csrc/os/relocations.c against objects linked in every way: calls are seen while redirected, and none before or after."""
+"""csrc/os/relocations.c with objects linked in every way: calls are seen while redirected, none before or after."""
 
 from __future__ import annotations
 

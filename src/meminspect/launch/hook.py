@@ -1,7 +1,7 @@
 """The two ways into a program that is started: what is put into its environment, and which way is possible.
 
-The preloaded library (csrc/launch/preload.c) is the way: nothing of Python differs from a plain start. Where the loader would
-not take it, a sitecustomize module (hooked/sitecustomize.py) stands in; it is not read under -I, -E and -S.
+The preloaded library (csrc/launch/preload.c) is the way: nothing of Python differs from a plain start. Where the loader
+would not take it, a sitecustomize module (hooked/sitecustomize.py) stands in; it is not read under -I, -E and -S.
 """
 
 from __future__ import annotations

@@ -267,11 +267,11 @@ class Census(Model):
     consistent -- True: taken in a frozen copy of the process. False: with the GIL held, which C code that allocates
                   without it does not wait for.
     frozen     -- the copy, when consistent: what it cost the process
-    pid        -- of the other process that was read from outside; None: this one. It is not stopped (pause_s is 0): where
-                  it changed meanwhile, `exact` is False
-    sites      -- on request, of the small path: which lines allocated what is alive, the most bytes first; None: not asked
-                  for, or see sites_reason. Together with untraced_count and untraced_bytes (allocated while tracemalloc
-                  did not trace) they are all live blocks.
+    pid        -- of the other process that was read from outside; None: this one. It is not stopped (pause_s is 0):
+                  where it changed meanwhile, `exact` is False
+    sites      -- on request, of the small path: which lines allocated what is alive, the most bytes first; None: not
+                  asked for, or see sites_reason. Together with untraced_count and untraced_bytes (allocated
+                  while tracemalloc did not trace) they are all live blocks.
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what

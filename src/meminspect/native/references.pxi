@@ -352,6 +352,7 @@ cdef class _Graph:
             elif rule == MI_RULE_FRAME:
                 query.frame = (<uintptr_t *>(address + self.layout.frame_frame))[0]
             mi_references_of(&self.reader, address, self.graph.types[holder])
+        self.reader.context = NULL
         if not query.found:
             return None
         role, value = self.label(&query)
@@ -398,20 +399,26 @@ cdef class _Graph:
     cdef object reach(self, str root, addresses):
         """The last object of a path of addresses, each of which the one before refers to now; None when one does not."""
         cdef edge_query query
-        cdef uintptr_t before = 0
-        cdef int kind = -1
         check(mi_target_refresh(&self.guard.target))
         self.reader.visit = edge_seen
         self.reader.context = &query
+        try:
+            return self.follow(&query, root, addresses)
+        finally:
+            self.reader.context = NULL
+
+    cdef object follow(self, edge_query *query, str root, addresses):
+        cdef uintptr_t before = 0
+        cdef int kind = -1
         for address in addresses:
-            memset(&query, 0, sizeof(query))
+            memset(query, 0, sizeof(query[0]))
             query.wanted, query.reader = address, &self.reader
             if before:
                 mi_references_of(&self.reader, before, kind)
             elif root == ROOT_NAMES[MI_ROOT_MODULES]:
                 mi_graph_tell_modules(&self.reader, self.interpreter)
             elif root == ROOT_NAMES[MI_ROOT_FRAMES]:
-                mi_graph_frames(&self.reader, &self.runtime, self.interpreter, frame_asked, &query)
+                mi_graph_frames(&self.reader, &self.runtime, self.interpreter, frame_asked, query)
             if not query.found or query.role == MI_ROLE_GUESS or not mi_reader_covers(&self.reader, address, 16):
                 return None
             kind = mi_types_find(&self.types, (<uintptr_t *>(<uintptr_t>address + self.layout.object_type))[0])

@@ -72,7 +72,7 @@ def waits_begin(uint64_t log_bytes, double rate_hz):
     waits_start(log_bytes)
     if rate_hz:
         gil_sampler_start(rate_hz)
-    gc_log_start(max(1, log_bytes // 16))
+    gc_log_start(max(<uint64_t>1, log_bytes // 16))
     vars_of_module(__import__("gc"))["callbacks"].append(gc_log_collected)
 
 

@@ -1,8 +1,8 @@
 """`python -m meminspect.store.worker FD OPTIONS`: writes the snapshot of a process that measured itself.
 
-FD is a file in memory with one record of the captures (csrc/launch/record.h), OPTIONS a JSON object: path, force, context. The
-answer is one JSON object on stdout: the manifest's `tables`, or {"error": text}. The exit status is 0 either way: a
-process that collects all of its children (waitpid(-1)) may take it away.
+FD is a file in memory with one record of the captures (csrc/launch/record.h), OPTIONS a JSON object: path, force,
+context. The answer is one JSON object on stdout: the manifest's `tables`, or {"error": text}. The exit status is 0
+either way: a process that collects all of its children (waitpid(-1)) may take it away.
 """
 
 from __future__ import annotations

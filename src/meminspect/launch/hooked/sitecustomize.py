@@ -1,8 +1,8 @@
 """The second way into a program: a sitecustomize module in front of the real one, where nothing can be preloaded.
 
-It does what csrc/launch/preload.c does, in Python: takes its orders from the environment and removes them, steps aside for the
-sitecustomize module that was hidden, and registers one function with atexit before the program does. The folder holds
-nothing else, since it is on the path for a moment.
+It does what csrc/launch/preload.c does, in Python: takes its orders from the environment and removes them, steps aside
+for the sitecustomize module that was hidden, and registers one function with atexit before the program does. The folder
+holds nothing else, since it is on the path for a moment.
 """
 
 
