@@ -178,10 +178,23 @@ static void claim_str(const mi_owner_context *context, uintptr_t object) {
     context->claim(context->claims, data, MI_OWNER_STR_DATA, (size_t)(length * kind));
 }
 
+/* What a metaclass of C has behind a heap type's own fields (PyArray_DTypeMeta.dt_slots of numpy's dtypes). */
+static void claim_of_metaclass(const mi_owner_context *context, uintptr_t object) {
+    const mi_layout *layout = context->layout;
+    int metaclass = mi_types_find(context->types, mi_owner_word(object, layout->object_type));
+    size_t end = metaclass >= 0 ? context->types->items[metaclass].whole : 0;
+    for (size_t at = (size_t)layout->heap_type_size; at + sizeof(uintptr_t) <= end; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        if (!context->heap_word(context->claims, object + at, &word)) return;
+        context->claim_plain(context->claims, word, MI_OWNER_TYPE);
+    }
+}
+
 static void claim_type(const mi_owner_context *context, uintptr_t object) {
     const mi_layout *layout = context->layout;
     enum { HEAPTYPE = 1 << 9 };
     uintptr_t flags = mi_owner_word(object, layout->type_flags);
+    claim_of_metaclass(context, object);
     if (!(flags & HEAPTYPE)) { /* a struct sequence's members are made at run time (structseq.c) */
         mi_owner_claim_words(context, object, (size_t)layout->object_size, (size_t)layout->type_size, MI_OWNER_TYPE, 0,
                              0);
