@@ -167,12 +167,21 @@ static mi_error read_by_pipe(uintptr_t address, void *to, size_t size) {
     return error;
 }
 
+/* By hand: a library may have printf call functions of its own (register_printf_specifier; libquadmath does), by a table
+ * in malloc's memory, which a replica (replica.h) has given up. `file` is a short word. */
+static void proc_path(char *to, pid_t pid, const char *file) {
+    char digits[16], *digit = digits + sizeof digits;
+    *--digit = 0;
+    for (unsigned number = (unsigned)pid; number; number /= 10) *--digit = (char)('0' + number % 10);
+    strcpy(to, "/proc/");
+    strcat(to, pid ? digit : "self");
+    strcat(to, "/");
+    strcat(to, file);
+}
+
 static mi_error read_proc_mem(pid_t pid, uintptr_t address, void *to, size_t size) {
     char path[64];
-    if (pid)
-        snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
-    else
-        snprintf(path, sizeof path, "/proc/self/mem");
+    proc_path(path, pid, "mem");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno);
     ssize_t got = pread(fd, to, size, (off_t)address);
@@ -220,13 +229,6 @@ mi_error mi_os_read(pid_t pid, uintptr_t address, void *to, size_t size) {
 }
 
 /* ---- the memory map ----------------------------------------------------------------------------------------------- */
-
-static void proc_path(char *to, size_t size, pid_t pid, const char *file) {
-    if (pid)
-        snprintf(to, size, "/proc/%d/%s", (int)pid, file);
-    else
-        snprintf(to, size, "/proc/self/%s", file);
-}
 
 mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -309,7 +311,7 @@ mi_error mi_os_maps(pid_t pid, mi_maps *maps) {
     char path[64], *text = NULL;
     size_t length = 0;
     memset(maps, 0, sizeof *maps);
-    proc_path(path, sizeof path, pid, "maps");
+    proc_path(path, pid, "maps");
     mi_error error = mi_os_slurp_all(path, &text, &maps->text_size, &length);
     if (error) return error;
     maps->text = text;
@@ -363,7 +365,7 @@ int mi_os_maps_covers(const mi_maps *maps, uintptr_t address, size_t size) {
 
 int mi_os_pagemap_open(pid_t pid, mi_error *error) {
     char path[64];
-    proc_path(path, sizeof path, pid, "pagemap");
+    proc_path(path, pid, "pagemap");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     *error = fd < 0 ? from_errno(errno) : MI_OK;
     return fd;
@@ -417,7 +419,7 @@ mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_ru
 mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count) {
     char path[64], buffer[4096];
     *count = 0;
-    proc_path(path, sizeof path, pid, "task");
+    proc_path(path, pid, "task");
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno);
     long got;

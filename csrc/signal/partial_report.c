@@ -179,6 +179,9 @@ static void write_malloc_arenas(mi_json *json, const mi_memory *memory) {
         member_uint(json, "tcache_bytes", arena->tcache_bytes);
         member_uint(json, "top_bytes", arena->top_bytes);
         member_uint(json, "trim_bytes", arena->trim_bytes);
+        member_null(json, "holder"); /* its type would have to be looked up */
+        member_null(json, "holder_bytes");
+        member_null(json, "holder_type");
         mi_json_close(json, '}');
     }
     mi_json_close(json, ']');

@@ -129,7 +129,8 @@ class Kept:
 
 
 def count_of(kind: type) -> int:
-    return sum(row.count for row in census().types if (row.module, row.type) == (kind.__module__, kind.__qualname__))
+    rows = census(max_pause=None).types
+    return sum(row.count for row in rows if (row.module, row.type) == (kind.__module__, kind.__qualname__))
 
 
 def fake_header(kind: type, words: int) -> list[int]:

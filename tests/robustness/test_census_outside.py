@@ -176,6 +176,18 @@ for thread in threads: thread.join()
     assert program.end() == (0, "")
 
 
+def test_libraries_of_the_reader_do_not_matter(run: RUN) -> None:
+    """numpy's libquadmath has printf call its own functions, by a table in memory that the copy gives up."""
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    program = run(PLANTED + "print('up', flush=True)\nsys.stdin.read()")
+    program.line()
+    code = f"import numpy; from meminspect import census; print(census(pid={program.pid}).small.count)"
+    reader = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert reader.returncode == 0, reader.stderr
+    assert int(reader.stdout) > sum(KNOWN.values())
+    assert program.end() == (0, "")
+
+
 def test_a_deadline_that_is_too_short_is_said(run: RUN) -> None:
     program = run("import sys\nx = [{n: n} for n in range(300_000)]\nprint('up', flush=True)\nsys.stdin.read()")
     program.line()
