@@ -97,7 +97,7 @@ libc.mallinfo2.restype = Info
 kept = [bytes(size) for size in range(600, 200_000, 1777)]
 del kept[::3]
 mapped = [bytearray(300_000 + 4096 * index) for index in range(9)]
-census()
+census(max_pause=60.0)
 taken, info = census(max_pause=60.0), libc.mallinfo2()
 print(json.dumps({**taken.malloc.to_dict(), "exact": taken.exact, "reason": taken.reason,
                   **{name: getattr(info, name) for name, _ in Info._fields_}}))
@@ -123,7 +123,7 @@ class Node:
 class Plain:
     pass
 kept = [Node() for _ in range(500)], [Plain() for _ in range(300)], [{str(i): [i]} for i in range(400)]
-census()
+census(max_pause=60.0)
 gc.collect()
 tracked = collections.Counter(type(item).__qualname__ for item in gc.get_objects())
 taken = census(max_pause=60.0)
@@ -166,11 +166,11 @@ def test_arrays_of_numpy():
     numpy = pytest.importorskip("numpy")
     name = "numpy: array data"
     held = []
-    census()
-    before = owned(census(), name)
+    census(max_pause=60.0)
+    before = owned(census(max_pause=60.0), name)
     held.extend(numpy.ones(size // 8) for size in (4_000, 40_000, 400_000, 4_000_000) * 5)
     held.extend([item[1:] for item in held] + [item[:] for item in held])  # views own nothing
-    count, total = grown(owned(census(), name), before)
+    count, total = grown(owned(census(max_pause=60.0), name), before)
     assert count == 20
     assert 5 * 4_444_000 <= total <= 5 * 4_444_000 + 20 * 4200
 

@@ -38,7 +38,7 @@ def kept() -> list[Planted]:
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory, kept: list[Planted]) -> Path:
     path = tmp_path_factory.mktemp("taken") / "one.mi"
-    meminspect.snapshot(path)
+    meminspect.snapshot(path, max_pause=60.0)
     return path
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
-# 300 take a minute and more of a machine of their own: MEMINSPECT_SOAK=300
-CENSUSES = int(os.environ.get("MEMINSPECT_SOAK") or (60 if os.environ.get("MEMINSPECT_CI") == "1" else 6))
+# 300 take minutes: MEMINSPECT_SOAK=300
+CENSUSES = int(os.environ.get("MEMINSPECT_SOAK") or (20 if os.environ.get("MEMINSPECT_CI") == "1" else 6))
 PATIENCE_S = 600  # only ever spent by a test that fails
 
 # Eight threads: five make and free objects of twenty types, the others import and drop modules, fork, and collect.
