@@ -416,7 +416,7 @@ def test_the_dynamic_threshold_keeps_what_a_trim_returns() -> None:
     )  # fmt: skip
     told = json.loads(done.stdout)
     [finding] = [item for item in told["report"]["findings"] if item["id"] == "glibc_retained"]
-    free = told["malloc_info"]["rest"] + told["malloc_info"]["fast"]
+    free = told["malloc_info"]["rest"] + told["malloc_info"].get("fast", 0)  # glibc 2.43 has no fast bins
     assert free > 30 * 4 * 2**20
     assert abs(told["report"]["large"]["free_bytes"] - free) < 0.05 * free
     assert abs(finding["figures"]["free_resident_bytes"] - free) < 0.05 * free

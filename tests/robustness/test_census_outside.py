@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -90,8 +91,8 @@ def test_it_counts_what_the_process_made(allocator: str) -> None:
         assert resident_bytes(process.pid) - resident < 1 << 20  # nothing was written in it, or brought in
         process.stdin.close()
         assert process.wait() == 0
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):  # raised where earlier tests left no child running
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
     assert census(max_pause=None).coverage.bytes > 0.99  # what was given up was the copy's
 
 

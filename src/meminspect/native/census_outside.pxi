@@ -162,6 +162,7 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
     if frozen["reason"] is not None:
         raise outside_error(pid, error if error != MI_OK else clone.result.error, frozen)
     after.read(&runtime, &table if hidden else NULL)
+    check_plausible(pid, &result.found.census, min(sum(before.used), sum(after.used)))
     names = [outside_name(&result.names[i]) if not row_is_empty(&result.rows[i]) else None
              for i in range(result.found.census.types)]
     raw = census_to_raw(layout, names, &result.found)
@@ -179,6 +180,18 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
         "seconds": (mi_os_now_ns() - begun) * 1e-9,
     })
     return raw
+
+
+cdef int check_plausible(pid_t pid, const mi_census *census, uint64_t expected) except -1:
+    """Refuses a copy in which the heap's own tables were torn: its blocks, or the types of most of them, are not there."""
+    cdef uint64_t live = 0, unknown = 0
+    cdef int i
+    for i in range(64):
+        live += census.live.blocks[i]
+        unknown += census.unknown.blocks[i]
+    if 2 * live < expected or 2 * unknown > live:
+        raise NativeError("torn", f"process {pid} changed so much while it was read that it could not be counted")
+    return 0
 
 
 cdef tuple outside_name(const mi_outside_name *name):
