@@ -125,7 +125,10 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
     old, new = heaps.build(first["heap"]), heaps.build(last["heap"])
     reasons += [item.reason for item in (old, new) if not item.exact and item.reason]
     types = buffers = other = None
-    blocks = sum(arena.used_blocks for arena in new.arenas) - sum(arena.used_blocks for arena in old.arenas)
+    blocks, size = (
+        sum(getattr(arena, field) for arena in new.arenas) - sum(getattr(arena, field) for arena in old.arenas)
+        for field in ("used_blocks", "used_bytes")
+    )
     failed = [item["census"].get("reason") for item in (first, last) if "error" in item["census"]]
     if failed:
         reasons.append(f"there is no census: {failed[0]}")
@@ -134,6 +137,9 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
         reasons += [item.reason for item in (one, two) if not item.exact and item.reason]
         types = compared(*(summed((row.name, row.count, row.bytes) for row in item.types) for item in (one, two)))
         buffers = compared(*(summed((row.owner, row.count, row.bytes) for row in item.buffers) for item in (one, two)))
+        if not old.heaps:
+            # of the moment of the types: between it and the walk of the heap the record itself grew
+            blocks, size = two.small.count - one.small.count, two.small.bytes - one.small.bytes
         named = [item.small.objects + item.small.buffers for item in (one, two)]
         other = blocks - (named[1] - named[0])
     threads = threads_of(before_ns, after_ns, old, new)
@@ -143,7 +149,7 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
         types=types,
         buffers=buffers,
         blocks=blocks,
-        bytes=sum(arena.used_bytes for arena in new.arenas) - sum(arena.used_bytes for arena in old.arenas),
+        bytes=size,
         other_blocks=other,
         arenas=len(new.arenas) - len(old.arenas),
         threads=threads,
