@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -10,54 +11,47 @@ from conftest import Program
 from test_clone import told, unnoticed
 
 from meminspect import _native, census
-from meminspect.models.census import Census
 
 RUN = Callable[..., Program]
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 pytestmark = pytest.mark.skipif(FREE_THREADED, reason="the census of mimalloc's heaps is not there yet")
 
 
-class Planted:
-    __slots__ = ("value",)
+# A program of its own: libraries of this process may keep memory from copies (MADV_DONTFORK), which is then not exact.
+ALONE = """
+from meminspect import census
+class Planted: __slots__ = ("value",)
+kept = [Planted() for _ in range(3000)]
+def count_of(taken): return sum(row.count for row in taken.types if row.type == "Planted")
+plain, copied = census(max_pause=None), census(consistent=True)
+"""
 
 
-def count_of(taken: Census, name: str) -> int:
-    return sum(row.count for row in taken.types if row.type == name)
-
-
-def kept_from_copies() -> int:
-    """Readable bytes that libraries of this process keep from a copy: smaps has the flag dc, "do not copy on fork"."""
-    total = size = 0
-    with open("/proc/self/smaps") as file:
-        for line in file:
-            if line.startswith("Size:"):
-                size = int(line.split()[1]) * 1024
-            elif line.startswith("VmFlags:") and {"rd", "dc"} <= set(line.split()):
-                total += size
-    return total
+def alone(checks: str) -> None:
+    subprocess.run([sys.executable, "-c", ALONE + checks], check=True)
 
 
 def test_it_finds_what_the_census_under_the_gil_finds() -> None:
-    kept = [Planted() for _ in range(3000)]
-    plain, copied = census(max_pause=None), census(consistent=True)
-    assert count_of(plain, "Planted") == count_of(copied, "Planted") == len(kept)
-    assert (plain.consistent, plain.frozen) == (False, None)
-    assert copied.consistent
-    assert copied.frozen is not None
-    assert copied.exact is (not kept_from_copies()), copied.reason
-    # what lies between the two is the first one's own model
-    assert abs(copied.small.count - plain.small.count) < 0.1 * plain.small.count
-    assert copied.small.unknown <= plain.small.unknown + 50
+    alone("""
+assert count_of(plain) == count_of(copied) == len(kept)
+assert (plain.consistent, plain.frozen) == (False, None)
+assert copied.consistent
+assert copied.frozen is not None
+assert copied.exact, copied.reason
+# what lies between the two is the first one's own model
+assert abs(copied.small.count - plain.small.count) < 0.1 * plain.small.count
+assert copied.small.unknown <= plain.small.unknown + 50
+""")
 
 
 def test_its_cost_is_told() -> None:
-    taken = census(consistent=True)
-    frozen = taken.frozen
-    assert frozen is not None
-    assert 0 < frozen.call_s <= taken.pause_s < taken.seconds
-    assert frozen.call_s < frozen.lived_s < taken.seconds
-    assert frozen.needed_bytes > taken.small.bytes
-    assert (frozen.missing_bytes, frozen.torn, taken.threads) == (kept_from_copies(), 0, 1)
+    alone("""
+frozen = copied.frozen
+assert 0 < frozen.call_s <= copied.pause_s < copied.seconds
+assert frozen.call_s < frozen.lived_s < copied.seconds
+assert frozen.needed_bytes > copied.small.bytes
+assert (frozen.missing_bytes, frozen.torn, copied.threads) == (0, 0, 1)
+""")
 
 
 # Four threads make and free objects without end: pairs are linked, so a copy of one moment has as many of each kind but
