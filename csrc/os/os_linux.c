@@ -230,10 +230,12 @@ mi_error mi_os_read(pid_t pid, uintptr_t address, void *to, size_t size) {
 
 /* ---- the memory map ----------------------------------------------------------------------------------------------- */
 
-mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
+enum { SLURP_FIRST = 1 << 16 };
+
+static mi_error slurp_into(const char *path, size_t size, char **text, size_t *text_size, size_t *length) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno);
-    size_t size = 1 << 16, used = 0;
+    size_t used = 0;
     char *buffer = mi_os_alloc(size);
     mi_error error = buffer ? MI_OK : MI_E_MEMORY;
     while (!error) {
@@ -262,6 +264,19 @@ mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_
     *text_size = size;
     *length = used;
     return MI_OK;
+}
+
+mi_error mi_os_slurp_all(const char *path, char **text, size_t *text_size, size_t *length) {
+    return slurp_into(path, SLURP_FIRST, text, text_size, length);
+}
+
+/* A buffer that moves while it grows would be in our own map at a place where it is no more: it is read again, with room. */
+static mi_error slurp_map(const char *path, char **text, size_t *text_size, size_t *length) {
+    mi_error error = slurp_into(path, SLURP_FIRST, text, text_size, length);
+    if (error || *text_size == SLURP_FIRST) return error;
+    size_t room = *text_size * 2;
+    mi_os_free(*text, *text_size);
+    return slurp_into(path, room, text, text_size, length);
 }
 
 static const char *hex(const char *at, uint64_t *value) {
@@ -312,7 +327,7 @@ mi_error mi_os_maps(pid_t pid, mi_maps *maps) {
     size_t length = 0;
     memset(maps, 0, sizeof *maps);
     proc_path(path, pid, "maps");
-    mi_error error = mi_os_slurp_all(path, &text, &maps->text_size, &length);
+    mi_error error = slurp_map(path, &text, &maps->text_size, &length);
     if (error) return error;
     maps->text = text;
     size_t lines = 0;

@@ -54,6 +54,18 @@ assert (frozen.missing_bytes, frozen.torn, copied.threads) == (0, 0, 1)
 """)
 
 
+def test_a_long_memory_map_is_not_taken_for_missing_memory() -> None:
+    """Its text grows past the first buffer, which then moves."""
+    alone("""
+import mmap
+held = [mmap.mmap(-1, 8192) for _ in range(1500)]
+for item in held[::2]: item[0] = 1
+with open("/proc/self/maps") as file: assert len(file.read()) > 1 << 16
+copied = census(consistent=True)
+assert copied.frozen.missing_bytes == 0, copied.reason
+""")
+
+
 # Four threads make and free objects without end: pairs are linked, so a copy of one moment has as many of each kind but
 # for what each thread has just begun.
 BUSY = """
