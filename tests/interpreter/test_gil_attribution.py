@@ -69,6 +69,11 @@ def longest_of(result: GilTrace, name: str) -> LongHold:
     return next(hold for hold in result.longest_holds if result.threads[hold.thread].name == name)
 
 
+@pytest.mark.xfail(
+    sys.version_info < (3, 12) and not sysconfig.get_config_var("Py_ENABLE_SHARED"),
+    reason="static 3.11: a word left on the stack is taken for the caller",
+    strict=False,
+)
 def test_a_c_function_that_sleeps_with_the_gil_is_named(planted: ctypes.PyDLL) -> None:
     def culprit_thread() -> None:
         planted.planted_sleep(HELD_MS)
