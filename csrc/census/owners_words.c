@@ -22,23 +22,38 @@ static const struct {
     {MI_KIND_NUMPY_PARTS, MI_OWNER_NUMPY, 3, 4096},      /* NpyIter and its buffers, NpyAuxData, numpy's *_impl.h */
 };
 
+/* Claims what a word leads to; where that begins, or 0. expat puts the size that was asked for before each piece of its
+ * memory, in 8 or 16 bytes (expat_malloc of xmlparse.c from 2.7.2 on, and where distributions took that over), so its words
+ * point behind the start of their block. That is believed where the size is the block's but for its rounding. */
+static uintptr_t claim_word_of(const mi_owner_context *context, uintptr_t word, mi_owner owner) {
+    enum { ROUNDING = 32 };
+    if (context->claim_plain(context->claims, word, owner)) return word;
+    for (uintptr_t head = 8; owner == MI_OWNER_EXPAT && head <= 16 && word > head; head += 8) {
+        uintptr_t start = word - head, asked;
+        size_t room = start % 16 ? 0 : context->heap_room(context->claims, start);
+        if (room < head || !context->heap_word(context->claims, start, &asked)) continue;
+        if (asked > room - head || room - head - asked >= ROUNDING) continue;
+        if (context->claim_plain(context->claims, start, owner)) return start;
+    }
+    return 0;
+}
+
 /* The words of a block, and of the blocks that are claimed by that. */
 static void claim_block(const mi_owner_context *context, uintptr_t block, mi_owner owner, int depth, size_t most) {
     size_t room = context->heap_room(context->claims, block);
     for (size_t at = 0; at + sizeof(uintptr_t) <= room && at < most; at += sizeof(uintptr_t)) {
         uintptr_t word;
         if (!context->heap_word(context->claims, block + at, &word)) return;
-        if (context->claim_plain(context->claims, word, owner) && depth)
-            claim_block(context, word, owner, depth - 1, most);
+        uintptr_t start = claim_word_of(context, word, owner);
+        if (start && depth) claim_block(context, start, owner, depth - 1, most);
     }
 }
 
 void mi_owner_claim_words(const mi_owner_context *context, uintptr_t object, size_t from, size_t to, mi_owner owner,
                           int depth, size_t most) {
     for (size_t at = from; at + sizeof(uintptr_t) <= to; at += sizeof(uintptr_t)) {
-        uintptr_t word = mi_owner_word(object, (int32_t)at);
-        if (context->claim_plain(context->claims, word, owner) && depth)
-            claim_block(context, word, owner, depth - 1, most);
+        uintptr_t start = claim_word_of(context, mi_owner_word(object, (int32_t)at), owner);
+        if (start && depth) claim_block(context, start, owner, depth - 1, most);
     }
 }
 

@@ -182,22 +182,27 @@ def test_a_pause_that_is_too_short_says_what_it_left_out():
 
 
 def test_who_points_to_unknown_chunks_is_guessed():
-    """Memory of C that an object names, and what that memory names in turn."""
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    named = [ctypes.c_void_p(libc.malloc(777)) for _ in range(50)]
-    for item in named:
-        ctypes.c_void_p.from_address(item.value or 0).value = libc.malloc(1555)
-    taken = census(guesses=True, max_pause=60.0)
-    for item in named:
-        libc.free(ctypes.c_void_p.from_address(item.value or 0).value)
-        libc.free(item)
-    assert taken.large is not None
-    groups = [row for row in taken.unknown if row.size_class is None]
-    assert sum(row.count for row in groups) == taken.large.unknown
-    assert sum(row.bytes for row in groups) == taken.large.unknown_bytes
-    by_object = [row for row in groups if "c_void_p at offset" in (row.guess or "")]
-    # a word that was left in a buffer may point to one of them as well, and is then the guess
-    assert 40 <= sum(row.count for row in by_object if "by way of" not in row.guess) <= 50
-    assert 20 * 1568 <= sum(row.bytes for row in by_object if "by way of" in row.guess) <= 50 * 1568
+    """Memory of C that an object names, and what that memory names in turn. In a program of its own: a word that was left
+    in a buffer may point to a chunk as well, and is then the guess."""
+    code = """
+import ctypes, json
+from meminspect import census
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.malloc_usable_size.restype, libc.malloc_usable_size.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
+named = [ctypes.c_void_p(libc.malloc(777)) for _ in range(50)]
+behind = 0
+for item in named:
+    ctypes.c_void_p.from_address(item.value).value = at = libc.malloc(1555)
+    behind += libc.malloc_usable_size(at) + 8 # and the chunk's own size
+taken = census(guesses=True, max_pause=60.0)
+groups = [(row.count, row.bytes, row.guess or "") for row in taken.unknown if row.size_class is None]
+unknown = taken.large.unknown, taken.large.unknown_bytes
+print(json.dumps({"groups": groups, "unknown": unknown, "behind": behind}))
+"""
+    found = run(code)
+    groups = found["groups"]
+    assert [sum(row[at] for row in groups) for at in (0, 1)] == found["unknown"]
+    by_object = [row for row in groups if "c_void_p at offset" in row[2]]
+    assert sum(count for count, _, guess in by_object if "by way of" not in guess) == 50
+    assert sum(size for _, size, guess in by_object if "by way of" in guess) == found["behind"]
