@@ -64,6 +64,7 @@ static mi_error find_types(outside *outside, const mi_runtime *runtime) {
 
 static void put_utf8(char *to, size_t *used, uint32_t code) {
     unsigned char bytes[4];
+    if (code > 0x10ffff) code = 0xfffd; /* no character: the string was torn while it was copied */
     size_t count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
     for (size_t i = count; i-- > 1; code >>= 6) bytes[i] = (unsigned char)(0x80 | (code & 0x3f));

@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ typedef struct worker {
     atomic_int wanted; /* a request that was not begun yet: requests coalesce */
     atomic_int stage;
     pthread_t thread;
+    atomic_int tid;
     int running; /* under `life` */
 } worker;
 
@@ -191,6 +193,7 @@ static void *work(void *argument) {
     worker *self = argument;
     unsigned born = atomic_load(&generation);
     prctl(PR_SET_NAME, self->name);
+    atomic_store(&self->tid, (int)syscall(SYS_gettid));
     for (;;) {
         while (sem_wait(&self->wake)) {
         }
@@ -235,6 +238,13 @@ mi_error mi_signal_report_start(void) {
     return number ? failed(MI_E_OS, number) : MI_OK;
 }
 
+/* A joined thread is still counted in /proc/self/stat for a moment, where os.fork() looks for threads of which it has to
+ * warn (Modules/posixmodule.c: get_number_of_os_threads). Waits until the kernel has forgotten it too. */
+static void wait_until_gone(int tid) {
+    enum { TRIES = 5000 };
+    for (int i = 0; i < TRIES && !syscall(SYS_tgkill, getpid(), tid, 0); i++) mi_os_sleep_ns(MILLISECOND / 20);
+}
+
 /* Ends one thread; 0 when it is busy beyond the deadline, and then it goes on as before. */
 static int stop_worker(worker *self, const struct timespec *deadline) {
     int go_on = GO_ON, asked = ASKED_TO_END;
@@ -247,6 +257,7 @@ static int stop_worker(worker *self, const struct timespec *deadline) {
         if (atomic_compare_exchange_strong(&self->stage, &asked, GO_ON)) return 0;
         pthread_join(self->thread, NULL); /* it ended at that very moment */
     }
+    wait_until_gone(atomic_load(&self->tid));
     self->running = 0;
     return 1;
 }

@@ -317,7 +317,13 @@ def large_groups(unknown: Row, guesses: list[LargeGuess]) -> list[UnknownGroup]:
 
 
 def text(name: bytes | None) -> str | None:
-    return None if name is None else name.decode("utf-8", "surrogatepass")
+    """A name as it is spelled; what is no UTF-8, as in a name that was torn while it was copied, in escapes."""
+    if name is None:
+        return None
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return name.decode("utf-8", "backslashreplace")
 
 
 def requested(item: Row) -> int | None:

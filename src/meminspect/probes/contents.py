@@ -16,6 +16,7 @@ from struct import Struct, unpack_from
 from typing import Any
 
 from ..models.contents import UNKNOWN, Contents
+from .census import text
 
 ARENA = Struct("<QQII")  # address, place of its first block, blocks, pools
 BLOCK = Struct("<HH")  # where it begins in 16 bytes, code
@@ -57,5 +58,5 @@ def build(raw: Mapping[str, Any]) -> Contents | None:
 def name_of(raw: str | tuple[bytes | None, bytes | None]) -> str:
     if isinstance(raw, str):
         return raw
-    module, name = (None if part is None else part.decode("utf-8", "surrogatepass") for part in raw)
+    module, name = (text(part) for part in raw)
     return (name or "?") if module in (None, "builtins") else f"{module}.{name or '?'}"
