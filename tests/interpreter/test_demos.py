@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ import pytest
 import meminspect
 from meminspect import demos
 from meminspect.demos._base import verdict
+from meminspect.demos._measure import NOISE, clearly_less
 from meminspect.models.demo import Check, DemoResult
 from meminspect.views import demo as view
 from meminspect.views.demo_plot import NoPlot, figure
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
-# what needs a GIL, pymalloc, or a machine that is not busy: null with the reason where it cannot be shown
+# what needs a GIL or pymalloc: null with the reason where it cannot be shown
 NOT_EVERYWHERE = {
     *("references", "counting", "fragmentation", "generations", "race", "coroutines", "costs", "cores"),
     *("hand-offs", "instances", "processes", "small-large", "switch-interval"),
@@ -60,7 +62,10 @@ def test_every_claim_holds_or_says_why_it_cannot_be_shown(results: dict[str, Dem
         assert result.held is not False, (name, result.reason)
         assert (result.reason is None) is (result.held is True)
         assert all(check.text for check in result.checks)
-        assert result.held is True or name in NOT_EVERYWHERE, (name, result.reason)
+        noise = result.reason is not None and ("noise" in result.reason or "busy" in result.reason)
+        assert result.held is True or noise or name in NOT_EVERYWHERE, (name, result.reason)
+        if result.held is None:
+            warnings.warn(f"{name}: {result.reason}", stacklevel=1)
     if PYMALLOC:
         assert results["references"].held is True
         assert results["small-large"].held is True
@@ -106,6 +111,21 @@ def test_verdict() -> None:
     assert verdict((good, bad, unknown)) == (False, "seen")
     assert verdict((good, unknown)) == (None, "no way to see")
     assert verdict(())[0] is None
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "held"),
+    [
+        ([1.0, 1.1, 9.0], [2.0, 2.1, 2.2], True),  # one outlier of the machine's
+        ([1.0, 1.1, 1.2], [1.0, 1.05, 1.3], None),
+        ([151.01, 155.0, 160.0], [150.10, 158.0, 170.0], None),
+        ([2.0, 2.1, 2.2], [1.0, 1.1, 1.2], False),
+    ],
+)
+def test_noise_is_neither_true_nor_false(less: list[float], more: list[float], held: bool | None) -> None:
+    check = clearly_less("a is less than b", less, more, "the figures")
+    assert check.held is held
+    assert (check.reason == f"{NOISE}: the figures") is (held is None)
 
 
 @pytest.mark.parametrize("name", ["malloc", "pymalloc_debug", "malloc_debug"])
@@ -156,19 +176,22 @@ def test_plot(results: dict[str, DemoResult]) -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["CPU-bound", "I/O-bound"]
 
 
-def test_command(tmp_path: object) -> None:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "meminspect", "demo", *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def test_command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from meminspect.__main__ import main
 
-    assert [line.split()[1] for line in run().stdout.splitlines()] == demos.names()
-    assert [row["name"] for row in json.loads(run("--json").stdout)] == demos.names()
-    chinese = run("cycles", "--fast", "--lang", "zh")
-    assert demos.load("cycles").title_zh in chinese.stdout
-    shown = run("references", "--json")
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["name"] == "references"
-    wrong = run("no-such")
+    def run(*args: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["meminspect", "demo", *args])
+        with pytest.raises(SystemExit) as ended:
+            raise SystemExit(main())
+        assert not ended.value.code, capfd.readouterr().err
+        return capfd.readouterr().out
+
+    assert [line.split()[1] for line in run().splitlines()] == demos.names()
+    assert [row["name"] for row in json.loads(run("--json"))] == demos.names()
+    assert demos.load("deadlock").title_zh in run("deadlock", "--fast", "--lang", "zh")
+    assert json.loads(run("references", "--json"))["name"] == "references"
+    command = [sys.executable, "-m", "meminspect", "demo", "no-such"]
+    wrong = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert wrong.returncode == 2
     assert len(wrong.stderr.splitlines()) == 1
 

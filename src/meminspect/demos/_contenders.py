@@ -20,7 +20,8 @@ WORK = 300_000
 
 
 def costs(fast: bool) -> dict[str, Any]:
-    """For each contender: how many, private bytes of each, seconds to start one, seconds for one switch."""
+    """For each contender: how many, private bytes of each, seconds and CPU seconds to start one, seconds for one
+    switch. A process's own CPU time until its function begins is counted with its starter's."""
     threads, tasks = (40, 1_000) if fast else (1_000, 10_000)
     switches = 400 if fast else 20_000
     repetitions = 3
@@ -30,7 +31,8 @@ def costs(fast: bool) -> dict[str, Any]:
         "thread": repeated(started_threads, threads, thread_switch, switches, repetitions),
     }
     for method in ("fork", "forkserver", "spawn"):
-        by_name[f"process, {method}"] = started_processes(method, 1 if fast else 3, switches, repetitions)
+        number = 5 if not fast else 2 if method == "fork" else 1
+        by_name[f"process, {method}"] = started_processes(method, number, switches, repetitions)
     return {"contenders": by_name, "cores": cores(fast)}
 
 
@@ -39,24 +41,29 @@ def repeated(
 ) -> dict[str, Any]:
     """Memory of the first start, before anything could be reused; times of all."""
     starts = [start(number) for _ in range(repetitions)]
-    seconds = [one["start"][0] for one in starts]
-    return {**starts[0], "start": seconds, "switch": [switch(turns) for _ in range(repetitions)]}
+    times = {key: [one[key][0] for one in starts] for key in ("start", "start_cpu")}
+    return {**starts[0], **times, "switch": [switch(turns) for _ in range(repetitions)]}
 
 
 def started_tasks(number: int) -> dict[str, Any]:
     async def main() -> dict[str, Any]:
         gate = asyncio.Event()
         before = memory_of_this()["uss"]
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         waiting = [asyncio.create_task(gate.wait()) for _ in range(number)]
         await asyncio.sleep(0)
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
         grown = memory_of_this()["uss"] - before
         gate.set()
         await asyncio.gather(*waiting)
-        return {"number": number, "bytes": grown / number, "start": [seconds / number]}
+        return started(number, grown, seconds, cpu)
 
     return asyncio.run(main())
+
+
+def started(number: int, grown: int, seconds: float, cpu: float) -> dict[str, Any]:
+    each = {"start": [seconds / number], "start_cpu": [cpu / number]}
+    return {"number": number, "bytes": grown / number, **each}
 
 
 def task_switch(number: int) -> float:
@@ -76,15 +83,15 @@ def started_threads(number: int) -> dict[str, Any]:
     gate = threading.Event()
     threads = [threading.Thread(target=gate.wait) for _ in range(number)]
     before = memory_of_this()["uss"]
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.start()
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     grown = memory_of_this()["uss"] - before
     gate.set()
     for thread in threads:
         thread.join()
-    return {"number": number, "bytes": grown / number, "start": [seconds / number]}
+    return started(number, grown, seconds, cpu)
 
 
 def thread_switch(number: int) -> float:
@@ -108,22 +115,25 @@ def thread_switch(number: int) -> float:
 
 
 def answer_bytes(link: Connection) -> None:
-    """Tells its private memory, then answers each message until it is empty."""
-    link.send(memory_of_this()["uss"])
+    """Tells its CPU time so far and its private memory, then answers each message until it is empty."""
+    cpu = time.process_time()
+    link.send((cpu, memory_of_this()["uss"]))
     while message := link.recv_bytes():
         link.send_bytes(message)
 
 
 def started_processes(method: str, number: int, switches: int, repetitions: int) -> dict[str, Any]:
     context: Any = multiprocessing.get_context(method)
-    private, starts, turns = [], [], []
+    private, starts, cpus, turns = [], [], [], []
     for _ in range(number):
         here, there = context.Pipe()
         process = context.Process(target=answer_bytes, args=(there,))
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         process.start()
-        private.append(here.recv())
+        childs_cpu, uss = here.recv()
         starts.append(time.perf_counter() - begin)
+        cpus.append(time.process_time() - cpu + childs_cpu)
+        private.append(uss)
         for _ in range(repetitions):
             begin = time.perf_counter()
             for _ in range(switches):
@@ -132,7 +142,7 @@ def started_processes(method: str, number: int, switches: int, repetitions: int)
             turns.append((time.perf_counter() - begin) / (2 * switches))
         here.send_bytes(b"")
         process.join()
-    return {"number": number, "bytes": sum(private) / number, "start": starts, "switch": turns}
+    return {"number": number, "bytes": sum(private) / number, "start": starts, "start_cpu": cpus, "switch": turns}
 
 
 def compute(number: int) -> int:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..models.demo import Point
+from ..models.demo import Check, Point
 
 Result = TypeVar("Result")
 PACKAGES = Path(__file__).resolve().parents[2]
@@ -50,6 +50,23 @@ class Spread:
 def spread(values: Iterable[float]) -> Spread:
     found = sorted(values)
     return Spread(statistics.median(found), found[0], found[-1])
+
+
+NOISE = "could not be shown here: the measurements are further apart than what they compare (noise of a busy machine)"
+
+
+def clearly_less(claim: str, less: Sequence[float], more: Sequence[float], text: str, factor: float = 1.0) -> Check:
+    """Whether one thing is more than `factor` times another, by measurements of both that were taken in turn.
+
+    Lowest and median must both say so: what a busy machine adds to a time is never less than nothing. The claim is
+    false only when each of `more` was below each of `less`; in between it cannot be told (NOISE).
+    """
+    small, large = spread(less), spread(more)
+    if large.low > factor * small.low and large.median > factor * small.median:
+        return Check(claim, True, text)
+    if large.high < factor * small.low:
+        return Check(claim, False, text)
+    return Check(claim, None, text, f"{NOISE}: {text}")
 
 
 def has_gil() -> bool:

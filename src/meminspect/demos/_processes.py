@@ -25,6 +25,26 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def timed_collections(objects: int, repetitions: int) -> dict[str, list[float]]:
+    """CPU seconds of full collections beside no more containers, half of them, and all, each in turn.
+
+    The new process's own objects are frozen: the containers are most of what is collected.
+    """
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+    found: dict[str, list[float]] = {str(number): [] for number in (0, objects // 2, objects)}
+    for _ in range(repetitions):
+        for number, seconds in found.items():
+            kept = [[] for _ in range(int(number))]  # type: list[list[int]]
+            gc.collect()  # what is new becomes old
+            begin = time.thread_time()
+            gc.collect()
+            seconds.append(time.thread_time() - begin)
+            del kept
+    return found
+
+
 def forked_collections(objects: int) -> dict[str, Any]:
     """What a collection in a forked child costs in memory of its own, without and with gc.freeze() before the fork."""
     kept = [[] for _ in range(objects)]  # type: list[list[int]]

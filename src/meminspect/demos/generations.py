@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..models.demo import Cell, Check, Evidence
+from ..models.demo import Cell, Chart, Check, Evidence, Series
 from ..probes.gc import gc_state
 from ..probes.header import header
 from ._base import Demo, Observed
-from ._measure import free_threaded, in_child, spread
+from ._measure import clearly_less, free_threaded, in_child, spread
 
 THRESHOLD = 2000
 SLACK = 50  # containers that others make meanwhile, and the evaluation loop's own moment
 THREAD_BUFFER = 512  # allocations that a thread of a free-threaded build counts by itself before it tells
-REPETITIONS, FAST_REPETITIONS = 7, 3
-CONTAINERS, FAST_CONTAINERS = 1_000_000, 300_000
+REPETITIONS, FAST_REPETITIONS = 7, 4
+CONTAINERS, FAST_CONTAINERS = 1_000_000, 200_000
 FORKED, FAST_FORKED = 400_000, 60_000
 MIB = 1 << 20
 
@@ -41,8 +40,9 @@ class Generations(Demo):
     experiment = (
         f"The threshold is set to {THRESHOLD:,}; containers are made until a callback of the collector tells that "
         "it started, then many are made and freed one after the other. An object's generation is read from its "
-        "header after each collection. Full collections are timed with and without many more containers. A new "
-        "process makes containers and forks children that collect, and the kernel tells their private memory."
+        "header after each collection. In a new process full collections are timed by turns with and without many "
+        "more containers; another one makes containers and forks children that collect, and the kernel tells their "
+        "private memory."
     )
     notes = (
         "CPython 3.11 to 3.13 and 3.15 keep three generations; 3.14.0 to 3.14.4 collect the old one in small "
@@ -58,7 +58,7 @@ class Generations(Demo):
         with collector_as_it_was():
             started, when = automatic()
             promoted, ages = promotion()
-            costs, cost = collections(fast)
+        costs, cost = collections(fast)
         forked, copied = before_fork(fast)
         evidence = [started, *([promoted] if promoted else []), costs, forked]
         return Observed(tuple(evidence), (*when, *([ages] if ages else []), cost, copied))
@@ -165,56 +165,38 @@ def promotion() -> tuple[Evidence | None, Check | None]:
     return evidence, Check(claim, held, f"generations {', '.join(map(str, known))}")
 
 
-@contextmanager
-def set_aside() -> Iterator[None]:
-    """The program's own objects are frozen meanwhile: however many they are, they cost nothing. Not where some are
-    frozen already, which would not be so afterwards."""
-    free = not gc.get_freeze_count()
-    if free:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if free:
-            gc.unfreeze()
-
-
 def collections(fast: bool) -> tuple[Evidence, Check]:
-    number = FAST_CONTAINERS if fast else CONTAINERS
-    repetitions = FAST_REPETITIONS if fast else REPETITIONS
-    gc.disable()
-    gc.collect()
-    with set_aside():
-        without = [timed_collection() for _ in range(repetitions)]
-        kept = [[] for _ in range(number)]  # type: list[list[int]]
-        gc.collect()
-        with_them = [timed_collection() for _ in range(repetitions)]
-        objects = len(kept)
-        del kept
-    few, many = spread(without), spread(with_them)
+    claim = "A full collection costs time in proportion to what lives"
+    sizes = (FAST_CONTAINERS, FAST_REPETITIONS) if fast else (CONTAINERS, REPETITIONS)
+    try:
+        found = in_child(f"{__package__}._processes", "timed_collections", *sizes)
+    except RuntimeError as error:
+        return Evidence("What gc.collect() costs", str(error), (), ()), Check(claim, None, str(error), str(error))
+    costs = {int(number): spread(seconds) for number, seconds in found.items()}
+    (_, few), *_, (most, many) = costs.items()
     evidence = Evidence(
         title="What gc.collect() costs",
-        text=f"CPU milliseconds of the thread: median, lowest and highest of {repetitions} full collections.",
+        text=f"CPU milliseconds of the thread: median, lowest and highest of {sizes[1]} full collections, taken in "
+        "turn in a new process.",
         columns=("containers beside the program's own", "ms", "lowest", "highest"),
         rows=tuple(
-            (made, *(round(value * 1e3, 2) for value in (one.median, one.low, one.high)))
-            for made, one in ((0, few), (objects, many))
+            (number, *(round(value * 1e3, 2) for value in (one.median, one.low, one.high)))
+            for number, one in costs.items()
+        ),
+        chart=Chart(
+            x_label="containers",
+            y_label="milliseconds of a full collection",
+            log_x=False,
+            log_y=False,
+            series=(Series("gc.collect()", tuple(one.scaled(1e3).point(number) for number, one in costs.items())),),
         ),
     )
-    per_object = (many.low - few.low) / objects * 1e9
-    held = many.low > 1.1 * few.low
-    return evidence, Check(
-        "A full collection costs time in proportion to what lives",
-        held,
-        f"{few.low * 1e3:,.2f} ms without and {many.low * 1e3:,.2f} ms with {objects:,} more containers, "
-        f"{per_object:,.0f} ns each",
+    text = (
+        f"{few.low * 1e3:,.2f} ms without and {many.low * 1e3:,.2f} ms with {most:,} more containers, "
+        f"{(many.low - few.low) / most * 1e9:,.0f} ns each"
     )
-
-
-def timed_collection() -> float:
-    begin = time.thread_time()
-    gc.collect()
-    return time.thread_time() - begin
+    without, *_, with_all = found.values()
+    return evidence, clearly_less(claim, without, with_all, text, factor=1.5)
 
 
 def before_fork(fast: bool) -> tuple[Evidence, Check]:

@@ -13,14 +13,14 @@ from .. import _native
 from ..models.demo import Cell, Chart, Check, Evidence, Series
 from ..probes.gil_trace import trace
 from ._base import Demo, Observed
-from ._measure import Spread, has_gil, spread
+from ._measure import NOISE, clearly_less, has_gil, spread
 
 TEN, WORKERS = 10, 4
 TRIES = 3
 TASK_S, FAST_TASK_S = 1.0, 0.015
 COUNTS, FAST_COUNTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000), (1, 10, 100, 400)
 MOST = {"a thread for each": 10_000, "ThreadPoolExecutor": 100_000, "dummy.Pool": 1_000_000}  # more take minutes
-REPETITIONS, FAST_REPETITIONS = 3, 2
+REPETITIONS, FAST_REPETITIONS = 3, 3
 
 
 class Pools(Demo):
@@ -55,10 +55,7 @@ class Pools(Demo):
     def observe(self, fast: bool) -> Observed:
         ten, same = ten_tasks(FAST_TASK_S if fast else TASK_S)
         counts, repetitions = (FAST_COUNTS, FAST_REPETITIONS) if fast else (COUNTS, REPETITIONS)
-        measured = {
-            name: {count: cost(run, count, repetitions) for count in counts if count <= MOST[name]}
-            for name, run in RUNS.items()
-        }
+        measured = costs(counts, repetitions)
         return Observed((ten, table(measured), switched(counts)), (same, *checks(measured)))
 
 
@@ -135,24 +132,30 @@ def ten_tasks(seconds: float) -> tuple[Evidence, Check]:
         rows=tuple(rows),
     )
     one_by_one, *together = took
-    held = one_by_one >= 0.99 * TEN * seconds and all(0.99 * rounds * seconds <= one < one_by_one for one in together)
-    figures = ", ".join(f"{one / seconds:,.2f}" for one in took)
-    return evidence, Check(
-        "Four threads need three rounds for ten tasks, whatever starts them", held, f"{figures} tasks"
-    )
+    text = ", ".join(f"{one / seconds:,.2f}" for one in took) + " tasks"
+    claim = "Four threads need three rounds for ten tasks, whatever starts them"
+    # who sleeps is never early, but may be late on a busy machine
+    if one_by_one < 0.99 * TEN * seconds or any(one < 0.99 * rounds * seconds for one in together):
+        return evidence, Check(claim, False, text)
+    if max(together) < (TEN - 1) * seconds:
+        return evidence, Check(claim, True, text)
+    return evidence, Check(claim, None, text, f"{NOISE}: {text}")
 
 
-def cost(run: Callable[[Callable[[int], None], int], None], count: int, repetitions: int) -> Spread:
-    """CPU microseconds for each of `count` tasks that do nothing."""
-    found = []
-    for _ in range(repetitions):
-        begin = time.process_time()
-        run(nothing, count)
-        found.append((time.process_time() - begin) / count * 1e6)
-    return spread(found)
+Measured = dict[str, dict[int, list[float]]]
 
 
-Measured = dict[str, dict[int, Spread]]
+def costs(counts: tuple[int, ...], repetitions: int) -> Measured:
+    """CPU microseconds for each of `count` tasks that do nothing, by each way in turn."""
+    found: Measured = {name: {count: [] for count in counts if count <= MOST[name]} for name in RUNS}
+    for count in counts:
+        for _ in range(repetitions):
+            for name in RUNS:
+                if count in found[name]:
+                    begin = time.process_time()
+                    RUNS[name](nothing, count)
+                    found[name][count].append((time.process_time() - begin) / count * 1e6)
+    return found
 
 
 def table(measured: Measured) -> Evidence:
@@ -162,7 +165,7 @@ def table(measured: Measured) -> Evidence:
         text="Microseconds of CPU time for each task, pool included: median (lowest to highest).",
         columns=("tasks", *measured),
         rows=tuple(
-            (f"{count:,}", *(costs[count].text() if count in costs else "-" for costs in measured.values()))
+            (f"{count:,}", *(spread(costs[count]).text() if count in costs else "-" for costs in measured.values()))
             for count in counts
         ),
         chart=Chart(
@@ -171,7 +174,7 @@ def table(measured: Measured) -> Evidence:
             log_x=True,
             log_y=True,
             series=tuple(
-                Series(name, tuple(one.point(count) for count, one in costs.items()))
+                Series(name, tuple(spread(one).point(count) for count, one in costs.items()))
                 for name, costs in measured.items()
             ),
         ),
@@ -203,17 +206,20 @@ def switched(counts: tuple[int, ...]) -> Evidence:
 def checks(measured: Measured) -> tuple[Check, ...]:
     threads, executor, dummy = measured.values()
     many = max(set(threads) & set(executor) & set(dummy))
-    new, future, chunk = threads[many].low, executor[many].low, dummy[many].low
+    new, future, chunk = (min(costs[many]) for costs in (threads, executor, dummy))
+    text = (
+        f"{many:,} tasks: {new:,.1f} µs each by new threads, {future:,.1f} by ThreadPoolExecutor, {chunk:,.1f} by "
+        "dummy.Pool"
+    )
     return (
-        Check(
-            "For many small tasks a pool costs less than a thread for each",
-            chunk < new and future < new,
-            f"{many:,} tasks: {new:,.1f} µs each by new threads, {future:,.1f} by ThreadPoolExecutor, {chunk:,.1f} by "
-            "dummy.Pool",
+        clearly_less(
+            "For many small tasks dummy.Pool costs less than a thread for each", dummy[many], threads[many], text
         ),
-        Check(
+        clearly_less("So does ThreadPoolExecutor", executor[many], threads[many], text),
+        clearly_less(
             "ThreadPoolExecutor is not faster than multiprocessing.dummy for many small tasks",
-            chunk < future,
+            dummy[many],
+            executor[many],
             f"{future / chunk:,.1f} times the CPU time of dummy.Pool.map",
         ),
     )

@@ -200,10 +200,12 @@ def the_book() -> tuple[Evidence, Check]:
         columns=("the thread wrote", "and printed"),
         rows=tuple(rows),
     )
+    text = f"{foreign} of {len(printed)} prints showed another value than the thread had written"
     return evidence, Check(
         "What is printed after a sleep is often the other thread's balance",
-        foreign > 0,
-        f"{foreign} of {len(printed)} prints showed another value than the thread had written",
+        True if foreign else None,
+        text,
+        None if foreign else f"the machine is busy: the two threads never ran beside each other, and {text}",
     )
 
 
