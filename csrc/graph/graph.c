@@ -118,8 +118,16 @@ static int claim_if_plain(struct mi_claims *claims, uintptr_t word, mi_owner own
  * the next chunk is (malloc/malloc.c; the low bits are flags, of which 2 means that it was mmapped). 0 when it is none. */
 static uint64_t chunk_bytes(builder *build, uintptr_t block, size_t at_least) {
     enum { FLAGS = 7, MMAPPED = 2, PREVIOUS_IN_USE = 1 };
+    /* the raw domain's letter and the bytes after it, as _PyMem_DebugRawAlloc writes them (Objects/obmalloc.c) */
+    const uintptr_t RAW_PADDING = UINT64_C(0xfdfdfdfdfdfdfd00) | 'r';
     if (block % 16 || !mi_reader_covers(&build->reader, block - 16, 16)) return 0;
-    uintptr_t head = word_at(block, -8), size = head & ~(uintptr_t)FLAGS;
+    uintptr_t head = word_at(block, -8);
+    if (head == RAW_PADDING) { /* pymalloc under debug hooks asks the raw domain for large blocks, which pads them again */
+        block -= build->source->padding;
+        if (!mi_reader_covers(&build->reader, block - 16, 16)) return 0;
+        head = word_at(block, -8);
+    }
+    uintptr_t size = head & ~(uintptr_t)FLAGS;
     if (size < at_least || size < 32 || size % 16 || size > (uintptr_t)1 << 46) return 0;
     if (head & MMAPPED) return (block - 16) % mi_os_page_size() == 0 ? size : 0;
     if (!mi_reader_covers(&build->reader, block - 16 + size, 16)) return 0;
