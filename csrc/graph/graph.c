@@ -122,7 +122,8 @@ static uint64_t chunk_bytes(builder *build, uintptr_t block, size_t at_least) {
     const uintptr_t RAW_PADDING = UINT64_C(0xfdfdfdfdfdfdfd00) | 'r';
     if (block % 16 || !mi_reader_covers(&build->reader, block - 16, 16)) return 0;
     uintptr_t head = word_at(block, -8);
-    if (head == RAW_PADDING) { /* pymalloc under debug hooks asks the raw domain for large blocks, which pads them again */
+    if (head ==
+        RAW_PADDING) { /* pymalloc under debug hooks asks the raw domain for large blocks, which pads them again */
         block -= build->source->padding;
         if (!mi_reader_covers(&build->reader, block - 16, 16)) return 0;
         head = word_at(block, -8);

@@ -238,7 +238,9 @@ def test_the_retained_size_of_a_planted_tree() -> None:
 def test_large_blocks_count_under_every_allocator(allocator: str) -> None:
     """A chunk of malloc has 8 bytes beside what was asked and is rounded up to 16; debug hooks pad once or twice by 24."""
     asked = [sys.getsizeof(bytes(1000))] * 100 + [800]
-    code = "import meminspect; print(meminspect.retained([bytes(1000) for _ in range(100)], max_pause=None).bytes)"
+    code = (
+        "import meminspect; v = [bytes(1000) for _ in range(100)]; print(meminspect.retained(v, max_pause=None).bytes)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONMALLOC": allocator}, capture_output=True, text=True,
