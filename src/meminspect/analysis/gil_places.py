@@ -17,6 +17,7 @@ SITES_MOST = 100
 SYSTEM = ("libc.so", "libc-", "ld-linux", "ld-", "[vdso]", "libpthread", "libm.so", "libdl.", "librt.")
 BINDING = ("libffi",)
 INTERPRETER_LOOP = "_PyEval_EvalFrameDefault"
+UNPROVEN = "? (unknown)"  # MI_STACK_UNPROVEN of csrc/os/native_stack.h: who called the function above is not known
 
 
 class Places:
@@ -84,9 +85,11 @@ def samples(
 
 def culprit(stack: Sequence[str]) -> str | None:
     """The C function to name: the innermost that is none of the C library's, unless a foreign function interface called
-    the library itself. None for the interpreter's own loop: then it is Python code."""
+    the library itself or who called it is not known. None for the interpreter's own loop: then it is Python code."""
     system = None
     for line in stack:
+        if line == UNPROVEN:
+            break
         function, _, rest = line.rpartition(" (")
         if rest.startswith(SYSTEM):
             system = line

@@ -141,8 +141,9 @@ class NativeSample(Model):
 
     how     -- "blocked": it slept in a system call; "running"; "refused": it ran, and the kernel did not allow to see
                where (perf_event_open)
-    stack   -- "function (object)", the innermost first; likely, but for the first: words that look like return
-               addresses. "?" where the object's file has no symbol for it
+    stack   -- "function (object)", the innermost first, each caller found by the unwind tables of the object
+               (.eh_frame) and behind a call instruction. "?" where the object's file has no symbol for it; the last
+               line is "? (unknown)" where who called the one above could not be proven
     culprit -- the one to name: the innermost that is none of the C library's. None: not known, or the interpreter's
                own loop, so that it is Python code
     place   -- the Python function that it was in
