@@ -27,7 +27,8 @@ static struct {
     uint64_t every_ns;
     long waiters_at; /* offset of __wrefs within a pthread_cond_t, -1: not known */
     pthread_t thread;
-    int running, stopping; /* the latter under `lock` */
+    int running;
+    _Atomic uint32_t stopping;
     uint64_t random;
     uint64_t first_switches;
     int is_static; /* the main GIL lies in _PyRuntime, which is never unmapped: no call is needed to read it */
@@ -35,9 +36,6 @@ static struct {
     mi_sampled_thread *met;               /* its thread */
     mi_thread *listed;
 } sampler;
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake;
 
 /* ---- how many wait ---------------------------------------------------------------------------------------------------- */
 
@@ -227,30 +225,23 @@ static uint64_t next_interval(void) {
     return sampler.every_ns / 2 + x % (sampler.every_ns + 1);
 }
 
+/* A look is short, and what a sleep and its end cost is most of it: so there is one system call, and one clock. */
 static void *sampler_run(void *unused) {
-    struct timespec until, cpu;
+    struct timespec cpu;
 #ifdef __linux__
     prctl(PR_SET_NAME, "meminspect-look");
+    prctl(PR_SET_TIMERSLACK, (unsigned long)(sampler.every_ns / 20), 0, 0, 0); /* may be woken together with others */
 #endif
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    for (int last = 0; !last;) {
-        uint64_t next = (uint64_t)until.tv_nsec + next_interval();
-        until.tv_sec += (time_t)(next / 1000000000u);
-        until.tv_nsec = (long)(next % 1000000000u);
-        pthread_mutex_lock(&lock);
-        while (!sampler.stopping && !pthread_cond_timedwait(&wake, &lock, &until)) {
-        }
-        last = sampler.stopping;
-        pthread_mutex_unlock(&lock);
-        if (last) break;
+    uint64_t until = mi_os_now_ns() + next_interval();
+    while (!atomic_load(&sampler.stopping)) {
+        mi_os_wait_word(&sampler.stopping, 0, until);
+        uint64_t now = mi_os_now_ns();
+        if (now < until) continue; /* woken early, or to stop */
         if (sampler.gil)
             look_at_gil();
         else
             look_at_states();
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec > until.tv_sec || (now.tv_sec == until.tv_sec && now.tv_nsec > until.tv_nsec))
-            until = now; /* it came late: the looks that were missed are not made up for */
+        until = now + next_interval(); /* when it came late, looks that were missed are not made up for */
     }
     end_run();
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
@@ -261,9 +252,7 @@ static void *sampler_run(void *unused) {
 /* In a child after fork there is no sampling thread. */
 static void in_child(void) {
     sampler.running = 0;
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     trial_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    cond_make(&wake);
 }
 
 /* _PyRuntime holds the GIL itself (3.11), or the main interpreter with it. */
@@ -283,7 +272,6 @@ mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, 
     sigset_t all, old;
     if (sampler.running) return MI_E_LIMIT;
     if (!prepared) {
-        cond_make(&wake);
         if (pthread_atfork(NULL, NULL, in_child)) return MI_E_OS;
         sampler.waiters_at = gil ? find_waiters() : -1;
         prepared = 1;
@@ -303,7 +291,7 @@ mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, 
     sampler.result.begin_ns = mi_os_now_ns();
     sampler.random = sampler.result.begin_ns | 1;
     sampler.run = 0;
-    sampler.stopping = 0;
+    atomic_store(&sampler.stopping, 0);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK);
     sigfillset(&all);
@@ -317,10 +305,8 @@ mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, 
 
 const mi_gil_sampling *mi_gil_sampler_stop(void) {
     if (!sampler.running) return NULL;
-    pthread_mutex_lock(&lock);
-    sampler.stopping = 1;
-    pthread_cond_signal(&wake);
-    pthread_mutex_unlock(&lock);
+    atomic_store(&sampler.stopping, 1);
+    mi_os_wake_word(&sampler.stopping);
     pthread_join(sampler.thread, NULL);
     sampler.result.end_ns = mi_os_now_ns();
     sampler.running = 0;

@@ -6,6 +6,7 @@
 #ifndef MI_OS_H
 #define MI_OS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,6 +35,9 @@ size_t mi_os_blocks(mi_os_block *to, size_t capacity);
 
 uint64_t mi_os_now_ns(void); /* CLOCK_MONOTONIC */
 void mi_os_sleep_ns(uint64_t ns);
+/* Sleeps while *word is `value`, until `ns` of mi_os_now_ns() at the latest; may wake early. One system call, no lock. */
+void mi_os_wait_word(_Atomic uint32_t *word, uint32_t value, uint64_t ns);
+void mi_os_wake_word(_Atomic uint32_t *word); /* all that sleep on it */
 
 /* ---- memory of a process ----------------------------------------------------------------------------------------- */
 

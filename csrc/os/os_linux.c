@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,6 +128,15 @@ uint64_t mi_os_now_ns(void) {
 void mi_os_sleep_ns(uint64_t ns) {
     struct timespec time = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
     nanosleep(&time, NULL);
+}
+
+void mi_os_wait_word(_Atomic uint32_t *word, uint32_t value, uint64_t ns) {
+    struct timespec until = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, value, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void mi_os_wake_word(_Atomic uint32_t *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
 }
 
 /* ---- memory of a process ----------------------------------------------------------------------------------------- */

@@ -33,6 +33,8 @@ uint64_t mi_os_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 void mi_os_sleep_ns(uint64_t ns) { (void)ns; }
+void mi_os_wait_word(_Atomic uint32_t *word, uint32_t value, uint64_t ns) { (void)word, (void)value, (void)ns; }
+void mi_os_wake_word(_Atomic uint32_t *word) { (void)word; }
 mi_error mi_os_read(pid_t pid, uintptr_t address, void *to, size_t size) {
     (void)pid, (void)address, (void)to, (void)size;
     return MI_E_ABSENT;
