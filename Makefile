@@ -48,11 +48,11 @@ bench: $(VENV)/.bench ## run each benchmark and print its table
 	@$(bin)/python -m bench
 
 docs: $(VENV)/.docs ## build the documentation into docs/_build
-	@$(bin)/sphinx-build -W --keep-going -q -b html docs docs/_build
-	@echo "docs: docs/_build/index.html"
+	@$(bin)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs: docs/_build/html/index.html"
 
 clean: ## remove all that was made here
-	@rm -rf build dist docs/_build bench/results .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	@rm -rf build dist docs/_build docs/notebooks bench/results .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	@rm -rf $(VENV)
 	@find src -name '*.so' -delete
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
