@@ -236,7 +236,7 @@ def test_the_retained_size_of_a_planted_tree() -> None:
 
 @pytest.mark.parametrize("allocator", ["pymalloc", "pymalloc_debug", "malloc", "malloc_debug"])
 def test_large_blocks_count_under_every_allocator(allocator: str) -> None:
-    """A chunk of malloc has 8 bytes beside what was asked and is rounded up to 16; debug hooks pad once or twice by 24."""
+    """A chunk of malloc has 8 bytes beside what was asked and is rounded up to 16; debug hooks pad by 24 each."""
     asked = [sys.getsizeof(bytes(1000))] * 100 + [800]
     code = (
         "import meminspect; v = [bytes(1000) for _ in range(100)]; print(meminspect.retained(v, max_pause=None).bytes)"
