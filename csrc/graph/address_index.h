@@ -60,12 +60,15 @@ static inline int mi_address_index_has(const mi_address_index *index, uintptr_t 
     return word && word->bits >> (address >> 3 & 63) & 1;
 }
 
-/* The number of an address in a sealed index, or -1. */
-static inline int64_t mi_address_index_find(const mi_address_index *index, uintptr_t address) {
-    const mi_index_word *word = address % 8 ? NULL : mi_address_index_word(index, address);
+/* The number of an address in a sealed index, by the word that it lies in (NULL: none), or -1. */
+static inline int64_t mi_index_word_number(const mi_index_word *word, uintptr_t address) {
     unsigned bit = address >> 3 & 63;
     if (!word || !(word->bits >> bit & 1)) return -1;
     return (int64_t)word->before + __builtin_popcountll(word->bits & ((1ull << bit) - 1));
+}
+/* The number of an address in a sealed index, or -1. */
+static inline int64_t mi_address_index_find(const mi_address_index *index, uintptr_t address) {
+    return mi_index_word_number(address % 8 ? NULL : mi_address_index_word(index, address), address);
 }
 
 /* Goes through all of a sealed index in order: starts at zeros; false at the end. */

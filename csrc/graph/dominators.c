@@ -6,11 +6,16 @@
 
 #include <string.h>
 
+#include "ask.h"
 #include "os.h"
 
 typedef struct pair { /* a reference that is not of the walk's tree, by numbers */
     uint32_t to, from;
 } pair;
+
+typedef struct row { /* of a node on the way from a root: what of it was not read yet */
+    uint32_t at, end, number;
+} row;
 
 typedef struct work {
     const mi_references *graph;
@@ -18,9 +23,13 @@ typedef struct work {
     uint32_t numbers; /* given so far */
     uint32_t floor;   /* of the walk under way: references to numbers up to it do not matter */
     uint32_t *parent; /* of each number in the walk's tree; then the ancestor in the forest of what is linked */
-    uint32_t *semi;   /* during the walk: of each node, how far its row was read; then the semidominator */
-    uint32_t *label;  /* during the walk: its stack; then the first of the bucket, and once linked the label */
+    uint32_t *semi;   /* of what no root leads to: how far the row of each node was read; then the semidominator */
+    uint32_t *label;  /* of what no root leads to: a stack; then the first of the bucket, and once linked the label */
     uint32_t *climb;  /* the stack of path compression: untouched, and so no memory, where paths are short */
+    uint64_t
+        *ends;  /* a bit for each node: it refers to nothing, and one reference leads to it; most objects are such */
+    row *stack; /* of the first walk */
+    size_t depth, stack_room;
     pair *pairs;
     size_t pair_count, pair_room;
     uint32_t *in_offsets, *in; /* the pairs as rows by `to` */
@@ -41,6 +50,8 @@ static void give(work *work, void *block, size_t size) {
     work->bytes -= size;
 }
 
+static size_t ends_size(const work *work) { return ((size_t)work->graph->nodes / 64 + 1) * sizeof(uint64_t); }
+
 static size_t words(const work *work) { return ((size_t)work->graph->nodes + 2) * sizeof(uint32_t); }
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------- */
@@ -57,6 +68,31 @@ static mi_error pair_add(work *work, uint32_t to, uint32_t from) {
     return MI_OK;
 }
 
+static inline int ends(const work *work, uint32_t node) { return (int)(work->ends[node / 64] >> node % 64 & 1); }
+
+/* Such a node is numbered when its one reference is met: nothing of it needs to be looked up, nor remembered. */
+static mi_error ends_find(work *work, const uint32_t *roots, uint32_t root_count) {
+    enum { AHEAD = 32 };
+    const mi_references *graph = work->graph;
+    uint32_t nodes = graph->nodes, count = graph->offsets[nodes];
+    unsigned char *met = take(work, nodes); /* how many references lead to each node: 2 are many */
+    work->ends = take(work, ends_size(work));
+    if (!met || !work->ends) {
+        give(work, met, nodes);
+        return MI_E_MEMORY;
+    }
+    for (uint32_t i = 0; i < root_count; i++) met[roots[i]] = 2;
+    for (uint32_t i = 0; i < count; i++) {
+        if (count - i > AHEAD) MI_ASK_TO_WRITE(&met[graph->edges[i + AHEAD]]);
+        met[graph->edges[i]] += met[graph->edges[i]] < 2;
+    }
+    for (uint32_t node = 0; node < nodes; node++)
+        if (met[node] == 1 && graph->offsets[node] == graph->offsets[node + 1])
+            work->ends[node / 64] |= 1ull << node % 64;
+    give(work, met, nodes);
+    return MI_OK;
+}
+
 static void number_give(work *work, uint32_t node, uint32_t parent) {
     work->result->node[work->numbers] = node;
     work->parent[work->numbers] = parent;
@@ -64,35 +100,75 @@ static void number_give(work *work, uint32_t node, uint32_t parent) {
     work->numbers++;
 }
 
+MI_ASKS node_ask(const work *work, uint32_t node) {
+    MI_ASK(&work->ends[node / 64]);
+    MI_ASK_TO_WRITE(&work->result->number[node]);
+}
+
+/* Asks for what the row of a node will need soon, and the rows of those in it: where objects lie shuffled, all time goes
+ * into waiting for memory. */
+MI_ASKS look_ahead(const work *work, uint32_t at, uint32_t end) {
+    enum { FARTHEST = 32, FAR = 24, NEAR = 16, NEXT = 8, FIRST = 4 };
+    const uint32_t *offsets = work->graph->offsets, *edges = work->graph->edges;
+    uint32_t left = end - at, to;
+    if (left <= NEXT) return;
+    if (left > FARTHEST) node_ask(work, edges[at + FARTHEST]);
+    if (left > FAR && !ends(work, to = edges[at + FAR])) MI_ASK(&offsets[to]);
+    if (left > NEAR && !ends(work, to = edges[at + NEAR])) MI_ASK(&edges[offsets[to]]);
+    if (ends(work, to = edges[at + NEXT])) return;
+    for (uint32_t i = offsets[to]; i < offsets[to + 1] && i < offsets[to] + FIRST; i++) node_ask(work, edges[i]);
+}
+
+static mi_error row_open(work *work, uint32_t node) {
+    const uint32_t *offsets = work->graph->offsets;
+    if (work->depth == work->stack_room) {
+        size_t room = work->stack_room * 2 + 4096, size = sizeof *work->stack;
+        row *stack = mi_os_realloc(work->stack, work->stack_room * size, room * size);
+        if (!stack) return MI_E_MEMORY;
+        work->stack = stack;
+        work->stack_room = room;
+    }
+    work->stack[work->depth++] = (row){offsets[node], offsets[node + 1], work->numbers - 1};
+    return MI_OK;
+}
+
 /* Numbers `start` and what it leads to, in depth-first order, and notes the references that are not of the tree. */
 static mi_error walk_from(work *work, uint32_t start, uint32_t under) {
-    const uint32_t *offsets = work->graph->offsets, *edges = work->graph->edges;
-    uint32_t *number = work->result->number, *read = work->semi, *stack = work->label, depth = 0;
+    enum { SOON = 4 };
+    const uint32_t *offsets = work->graph->offsets, *edges = work->graph->edges, *number = work->result->number;
     number_give(work, start, under);
-    stack[depth++] = start;
-    while (depth) {
-        uint32_t node = stack[depth - 1], at = read[node], end = offsets[node + 1], own = number[node],
-                 next = MI_NO_NODE;
+    mi_error error = row_open(work, start);
+    while (work->depth && !error) {
+        row *row = &work->stack[work->depth - 1];
+        uint32_t at = row->at, end = row->end, own = row->number, next = MI_NO_NODE;
         while (at < end) {
             uint32_t to = edges[at++];
-            if (at < end) __builtin_prefetch(&number[edges[at]]);
+            look_ahead(work, at, end);
+            if (ends(work, to)) {
+                number_give(work, to, own);
+                continue;
+            }
             if (!number[to]) {
                 next = to;
                 break;
             }
             /* what hangs under the root over all is dominated by nothing else: it needs no references to it */
-            if (to != node && number[to] > work->floor && work->parent[number[to]] && pair_add(work, number[to], own))
+            if (number[to] != own && number[to] > work->floor && work->parent[number[to]] &&
+                pair_add(work, number[to], own))
                 return MI_E_MEMORY;
         }
-        read[node] = at;
+        row->at = at;
         if (next == MI_NO_NODE) {
-            depth--;
+            work->depth--;
             continue;
         }
         number_give(work, next, own);
-        if (offsets[next] != offsets[next + 1]) stack[depth++] = next;
+        if (offsets[next] == offsets[next + 1]) continue;
+        for (uint32_t i = offsets[next]; i < offsets[next + 1] && i < offsets[next] + SOON; i++)
+            node_ask(work, edges[i]);
+        error = row_open(work, next);
     }
-    return MI_OK;
+    return error;
 }
 
 /* The nodes that have no number yet, in the order in which a depth-first walk among them ends with each: from the last
@@ -101,6 +177,7 @@ static uint32_t order_of_rest(work *work, uint32_t *order, unsigned char *seen) 
     const uint32_t *offsets = work->graph->offsets, *edges = work->graph->edges;
     const uint32_t *number = work->result->number;
     uint32_t *read = work->semi, *stack = work->label, ended = 0;
+    memcpy(read, offsets, work->graph->nodes * sizeof *read);
     for (uint32_t start = 0; start < work->graph->nodes; start++) {
         if (number[start] || seen[start / 8] >> start % 8 & 1) continue;
         uint32_t depth = 0;
@@ -114,7 +191,6 @@ static uint32_t order_of_rest(work *work, uint32_t *order, unsigned char *seen) 
             }
             if (next == MI_NO_NODE) {
                 order[ended++] = node;
-                read[node] = offsets[node];
                 depth--;
             } else {
                 seen[next / 8] |= (unsigned char)(1 << next % 8);
@@ -145,7 +221,6 @@ static mi_error walk_rest(work *work) {
 }
 
 static mi_error walk(work *work, const uint32_t *roots, uint32_t root_count) {
-    memcpy(work->semi, work->graph->offsets, work->graph->nodes * sizeof *work->semi);
     number_give(work, MI_NO_NODE, 0);
     /* A root that another one leads to is met on the way: its place in the tree is there, its semidominator is the root
      * over all. A pair from number 0 says so. */
@@ -174,7 +249,11 @@ static mi_error turn_around(work *work) {
         offsets[i] = sum;
         sum += count;
     }
-    for (size_t i = 0; i < work->pair_count; i++) work->in[offsets[work->pairs[i].to]++] = work->pairs[i].from;
+    for (size_t i = 0; i < work->pair_count; i++) {
+        enum { AHEAD = 16 };
+        if (work->pair_count - i > AHEAD) MI_ASK_TO_WRITE(&offsets[work->pairs[i + AHEAD].to]);
+        work->in[offsets[work->pairs[i].to]++] = work->pairs[i].from;
+    }
     for (uint32_t i = work->numbers; i; i--) offsets[i] = offsets[i - 1]; /* each had moved to the end of its row */
     offsets[0] = 0;
     mi_os_free(work->pairs, paired);
@@ -209,6 +288,11 @@ static void find(work *work) {
     memset(label, 0, words(work)); /* all buckets are empty: number 0 is in none */
     for (uint32_t number = work->numbers - 1; number; number--) {
         uint32_t above = parent[number], least = above;
+        if (work->in_offsets[number] == work->in_offsets[number + 1] && !label[above]) {
+            semi[number] = dominator[number] = above;
+            label[number] = number;
+            continue;
+        }
         for (uint32_t i = work->in_offsets[number]; i < work->in_offsets[number + 1] && least; i++) {
             uint32_t from = work->in[i];
             if (from > number) from = semi[lowest(work, from, number + 1)];
@@ -236,8 +320,11 @@ static mi_error sum_up(work *work, const uint32_t *sizes) {
     mi_dominators *result = work->result;
     uint64_t *retained = result->retained = take(work, words(work) * 2);
     if (!retained) return MI_E_MEMORY;
-    for (uint32_t number = 0; number < work->numbers; number++)
+    for (uint32_t number = 0; number < work->numbers; number++) {
+        enum { AHEAD = 16 };
+        if (work->numbers - number > AHEAD) MI_ASK(&sizes[result->node[number + AHEAD]]);
         retained[number] = result->node[number] == MI_NO_NODE ? 0 : sizes[result->node[number]];
+    }
     for (uint32_t number = work->numbers - 1; number; number--) retained[result->dominator[number]] += retained[number];
     return MI_OK;
 }
@@ -255,7 +342,12 @@ mi_error mi_dominators_find(const mi_references *graph, const uint32_t *sizes, c
     work.semi = take(&work, size);
     work.label = take(&work, size);
     int enough = result->number && result->node && work.parent && work.semi && work.label;
-    mi_error error = enough ? walk(&work, roots, root_count) : MI_E_MEMORY;
+    mi_error error = enough ? ends_find(&work, roots, root_count) : MI_E_MEMORY;
+    if (!error) error = walk(&work, roots, root_count);
+    give(&work, work.ends, ends_size(&work));
+    uint64_t stacked = work.stack_room * sizeof *work.stack;
+    if (work.bytes + stacked > result->peak_bytes) result->peak_bytes = work.bytes + stacked;
+    mi_os_free(work.stack, stacked);
     if (!error) {
         work.in_offsets = take(&work, size + sizeof(uint32_t));
         error = work.in_offsets ? turn_around(&work) : MI_E_MEMORY;

@@ -6,11 +6,22 @@
 
 #include <string.h>
 
+#include "ask.h"
 #include "blocks.h"
 #include "object_proof.h"
 #include "owners.h"
 
 enum { WORD = sizeof(uintptr_t), LOOK = 4096 /* objects between two looks at the clock */ };
+
+/* A reference on its way into the arrays, or the beginning of a node's row. What has to be looked up for it is asked for
+ * when it comes in, and read when others came in behind it: where objects lie shuffled, all time is waiting for memory. */
+enum { WAITING = 64, ASKED = 12, BEGINS = 0x100 };
+typedef struct waiting {
+    uintptr_t to; /* the node, when it begins */
+    const mi_index_word *word;
+    int64_t node;
+    unsigned role;
+} waiting;
 
 typedef struct builder {
     mi_graph *graph;
@@ -27,6 +38,8 @@ typedef struct builder {
     uint32_t node, own_arena;   /* that is being looked at */
     uint64_t size, small_known; /* bytes of the object; of all blocks that have an object */
     size_t edge_count;
+    waiting waiting[WAITING];
+    size_t came, numbered, written; /* of them, counted from the first on */
     mi_proof_cache last;
     const mi_mapping *mapping; /* the last that was asked for being a file's, and the answer */
     int mapping_of_file;
@@ -48,6 +61,7 @@ static void *grow(builder *build, void *items, size_t count, size_t *room, size_
         return items;
     }
     *room = more;
+    mi_os_prefer_huge_pages(grown, more * size);
     return grown;
 }
 
@@ -235,6 +249,7 @@ static void visit_new(void *context, uintptr_t to, unsigned role, uint64_t detai
     builder *build = context;
     (void)detail;
     if ((role & ~(unsigned)MI_ROLE_BORROWED) == MI_ROLE_GUESS) return; /* a guess proves nothing new */
+    if (mi_blocks_arena(&build->blocks, to) >= 0) return;              /* what lies there is known from its pool */
     if (!mi_address_index_has(&build->graph->index, to)) admit(build, to);
 }
 
@@ -321,19 +336,48 @@ static void edge_add(builder *build, uint32_t to) {
     if (!build->error) graph->edges[build->edge_count++] = to;
 }
 
-static void visit_known(void *context, uintptr_t to, unsigned role, uint64_t detail) {
-    builder *build = context;
-    int64_t node = mi_address_index_find(&build->graph->index, to);
-    (void)detail;
-    if (node < 0) return;
-    if (cannot_go(build, (uint32_t)node)) {
+static void waiting_number(builder *build) {
+    waiting *item = &build->waiting[build->numbered++ % WAITING];
+    if (item->role == BEGINS) return;
+    item->node = mi_index_word_number(item->word, item->to);
+    if (item->node >= 0) MI_ASK_TO_WRITE(&build->found[item->node]);
+}
+
+static void waiting_write(builder *build) {
+    const waiting *item = &build->waiting[build->written++ % WAITING];
+    if (item->role == BEGINS) {
+        build->graph->offsets[item->to] = (uint32_t)build->edge_count;
+        return;
+    }
+    if (item->node < 0) return;
+    if (cannot_go(build, (uint32_t)item->node)) {
         build->graph->dropped++;
         return;
     }
     build->graph->references++;
-    if (role == MI_ROLE_GUESS) build->graph->guesses++;
-    if (!(role & MI_ROLE_BORROWED)) build->found[node]++;
-    edge_add(build, (uint32_t)node);
+    if (item->role == MI_ROLE_GUESS) build->graph->guesses++;
+    if (!(item->role & MI_ROLE_BORROWED)) build->found[item->node]++;
+    edge_add(build, (uint32_t)item->node);
+}
+
+static void waiting_add(builder *build, uintptr_t to, unsigned role, const mi_index_word *word) {
+    build->waiting[build->came++ % WAITING] = (waiting){to, word, -1, role};
+    if (word) MI_ASK(word);
+    if (build->came - build->numbered > ASKED) waiting_number(build);
+    if (build->numbered - build->written > ASKED) waiting_write(build);
+}
+
+static void row_begins(builder *build, uint32_t node) { waiting_add(build, node, BEGINS, NULL); }
+
+static void waiting_end(builder *build) {
+    while (build->numbered < build->came) waiting_number(build);
+    while (build->written < build->came) waiting_write(build);
+}
+
+static void visit_known(void *context, uintptr_t to, unsigned role, uint64_t detail) {
+    builder *build = context;
+    (void)detail;
+    waiting_add(build, to, role, to % 8 ? NULL : mi_address_index_word(&build->graph->index, to));
 }
 
 static void write_objects(builder *build) {
@@ -341,7 +385,7 @@ static void write_objects(builder *build) {
     mi_index_walk walk = {0};
     build->reader.visit = visit_known;
     for (build->node = 0; !late(build, build->node) && mi_address_index_next(&graph->index, &walk); build->node++) {
-        graph->offsets[build->node] = (uint32_t)build->edge_count;
+        row_begins(build, build->node);
         mi_references_of(&build->reader, walk.address, (int)graph->types[build->node]);
     }
 }
@@ -443,10 +487,11 @@ static void write_roots(builder *build) {
     if (!state.named) build->error = MI_E_MEMORY;
     if (build->error) return;
     each_thread(source->runtime, source->interpreter, state_of, &state);
-    offsets[MI_ROOT_MODULES] = (uint32_t)build->edge_count;
+    row_begins(build, objects + MI_ROOT_MODULES);
     mi_graph_tell_modules(&build->reader, source->interpreter);
-    offsets[MI_ROOT_FRAMES] = (uint32_t)build->edge_count;
+    row_begins(build, objects + MI_ROOT_FRAMES);
     mi_graph_frames(&build->reader, source->runtime, source->interpreter, frame_tell, &build->reader);
+    waiting_end(build);
     for (uint32_t node = 0; node < objects; node++)
         graph->unexplained[node] = cannot_go(build, node) || build->counted[node] <= build->found[node]
                                        ? 0
@@ -476,8 +521,8 @@ static mi_error tables_make(builder *build) {
     graph->unexplained = build->found = mi_os_alloc(words);
     build->counted = mi_os_alloc(words);
     build->cannot_go = mi_os_alloc(bits);
-    mi_os_prefer_huge_pages(build->found, words);
-    mi_os_prefer_huge_pages(graph->types, words);
+    void *const large[] = {graph->types, graph->sizes, graph->offsets, build->found, build->counted};
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) mi_os_prefer_huge_pages(large[i], words);
     return graph->types && graph->sizes && graph->offsets && build->found && build->counted && build->cannot_go
                ? MI_OK
                : MI_E_MEMORY;

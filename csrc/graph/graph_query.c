@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "ask.h"
+
 static int bit(const uint64_t *bits, uint32_t at) { return (int)(bits[at / 64] >> at % 64 & 1); }
 static void bit_set(uint64_t *bits, uint32_t at) { bits[at / 64] |= 1ull << at % 64; }
 
@@ -17,6 +19,21 @@ void mi_graph_holders(const mi_graph *graph, uint32_t node, uint32_t *holders, s
         }
 }
 
+enum { FAR = 12 };
+
+/* Asks for what the next nodes of a queue need: their rows' places, the rows, and what is known of the first in each. */
+MI_ASKS look_ahead(const mi_graph *graph, const uint32_t *queue, uint32_t head, uint32_t tail,
+                   const uint32_t *of_node) {
+    enum { NEAR = 8, NEXT = 4 };
+    const uint32_t *offsets = graph->offsets;
+    if (tail - head > FAR) MI_ASK(&offsets[queue[head + FAR]]);
+    if (tail - head > NEAR) MI_ASK(&graph->edges[offsets[queue[head + NEAR]]]);
+    if (of_node && tail - head > NEXT) {
+        uint32_t next = queue[head + NEXT];
+        if (offsets[next] != offsets[next + 1]) MI_ASK_TO_WRITE(&of_node[graph->edges[offsets[next]]]);
+    }
+}
+
 mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways) {
     uint32_t nodes = mi_graph_nodes(graph), head = 0, tail = 0;
     ways->size = (size_t)nodes * sizeof(uint32_t);
@@ -26,6 +43,8 @@ mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways) {
         mi_os_free(queue, ways->size);
         return MI_E_MEMORY;
     }
+    mi_os_prefer_huge_pages(from, ways->size);
+    mi_os_prefer_huge_pages(queue, ways->size);
     /* Level by level. A root joins in so late: what a module's attribute holds is named by it, also where a frame that runs
      * the module or the interpreter's own table leads there in fewer steps. */
     static const uint32_t joins[MI_ROOTS] = {
@@ -39,8 +58,10 @@ mi_error mi_graph_ways(const mi_graph *graph, mi_ways *ways) {
         }
         for (uint32_t end = tail; head < end; head++) {
             uint32_t at = queue[head];
+            look_ahead(graph, queue, head, tail, from);
             for (uint32_t i = graph->offsets[at]; i < graph->offsets[at + 1]; i++) {
                 uint32_t to = graph->edges[i];
+                if (i + FAR < graph->offsets[at + 1]) MI_ASK_TO_WRITE(&from[graph->edges[i + FAR]]);
                 if (from[to]) continue;
                 from[to] = at + 1;
                 queue[tail++] = to;
@@ -70,9 +91,10 @@ size_t mi_ways_to(const mi_ways *ways, uint32_t node, uint32_t *path, size_t roo
 static uint32_t spread(const mi_graph *graph, uint32_t *queue, uint32_t tail, uint64_t *seen, const uint64_t *avoid) {
     for (uint32_t head = 0; head < tail; head++) {
         uint32_t at = queue[head];
+        look_ahead(graph, queue, head, tail, NULL);
         for (uint32_t i = graph->offsets[at]; i < graph->offsets[at + 1]; i++) {
             uint32_t to = graph->edges[i];
-            if (i + 1 < graph->offsets[at + 1]) __builtin_prefetch(&seen[graph->edges[i + 1] / 64]);
+            if (i + 1 < graph->offsets[at + 1]) MI_ASK(&seen[graph->edges[i + 1] / 64]);
             if (bit(seen, to) || bit(avoid, to)) continue;
             bit_set(seen, to);
             queue[tail++] = to;

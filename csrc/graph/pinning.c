@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "ask.h"
+
 enum { FIXED = MI_NO_NODE, FIXED_WHOLE = MI_NO_NODE - 1 /* what it dominates too */, GARBAGE = MI_NO_NODE - 2 };
 
 typedef struct group { /* what lies in an arena under one highest object */
@@ -107,9 +109,15 @@ mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, s
              *end = mi_os_alloc(ends);
     mi_error error = place && size && at && end ? MI_OK : MI_E_MEMORY;
     if (!error) {
+        uint32_t *const large[] = {place, size, at};
+        for (size_t i = 0; i < sizeof large / sizeof *large; i++) mi_os_prefer_huge_pages(large[i], words);
         find_places(tree, place, size, at);
         for (uint32_t number = 0; number < count; number++) at[place[number]] = number;
         for (uint32_t i = 0; i < count; i++) { /* in order of place: `end` is where the last one on top ends */
+            enum { FAR = 24, NEAR = 12 };
+            if (count - i > FAR) MI_ASK(&tree->node[at[i + FAR]]);
+            if (count - i > NEAR && tree->node[at[i + NEAR]] < graph->objects)
+                MI_ASK(&graph->types[tree->node[at[i + NEAR]]]);
             uint32_t number = at[i], node = tree->node[number];
             if (node >= graph->objects) continue;
             uint32_t type = graph->types[node];

@@ -549,12 +549,17 @@ cdef class _Graph:
         cdef uint64_t least = 0, size
         from _heapq import heappush, heapreplace
         best = []
-        for node in range(self.graph.objects):
-            size = tree.retained[tree.number[node]]
+        for number in range(tree.nodes + 2):  # in this order all is read as it lies
+            size = tree.retained[number]
+            if len(best) == wanted and size <= least:
+                continue
+            node = tree.node[number]
+            if node >= self.graph.objects:
+                continue
             if len(best) < wanted:
                 heappush(best, (size, node))
                 least = best[0][0]
-            elif size > least:
+            else:
                 heapreplace(best, (size, node))
                 least = best[0][0]
         rows = []
