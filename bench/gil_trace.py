@@ -4,8 +4,9 @@ An event's cost is that of a loop which lets the GIL go and takes it again (a sy
 through ctypes), traced against untraced, divided by the events of a turn; in CPU time of the thread, which a busy
 machine does not lengthen by making it wait. The same loop under callgrind, where valgrind is installed, gives
 instructions an event, which do not depend on the machine's mood. Both with attribution as well. A workload's bound is
-its event rate times that cost, with attribution. Beside it are paired runs, traced against untraced and, as control,
-untraced against untraced: a machine that is busy shows in the control as much as in the pair.
+the highest rate of events that was seen times that cost. Beside it are paired runs, traced and attributed against
+untraced and, as control, untraced against untraced: a machine that is busy shows in the control as much as in the pair.
+Memory is what the process grew by while it kept the events.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 
 PAIRS = 15
 TURNS = 200_000
-LOOPS = 5
+LOOPS = 7
 CALLGRIND_TURNS = (500, 2_500)  # the difference leaves out what starting takes
 
 
@@ -103,34 +104,41 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def turn_ns() -> float:
-    """CPU nanoseconds of a turn that lets the GIL go and takes it again: the least of some loops."""
+    """CPU nanoseconds of a turn that lets the GIL go and takes it again."""
     function = ctypes.CDLL(None).getppid
-
-    def loop() -> float:
-        begin = time.thread_time()
-        for _ in range(TURNS):
-            function()
-        return time.thread_time() - begin
-
-    return min(loop() for _ in range(LOOPS)) / TURNS * 1e9
+    begin = time.thread_time()
+    for _ in range(TURNS):
+        function()
+    return (time.thread_time() - begin) / TURNS * 1e9
 
 
-def event_cost() -> float:
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def event_cost() -> dict[bool, float]:
+    """Nanoseconds an event, with attribution and without: the least of some loops, which take turns."""
     from meminspect import gil
 
-    plain = turn_ns()
-    costs = []
-    for attribution in (False, True):
-        with gil.trace(collections=False, memory_bytes=64 << 20, attribution=attribution, long_hold_s=0) as trace:
-            traced = turn_ns()
-        result = trace.result
-        events = (result.events + result.lost_events) / (LOOPS * TURNS)
-        costs.append((traced - plain) / events)
-        how = " with attribution" if attribution else ""
-        each = f"{events:.2f} events of {costs[-1]:.1f} ns"
-        print(f"a turn: {plain:.0f} ns untraced, {traced:.0f} ns traced{how}: {each}")
-    print(f"clock: {result.clock}; memory: 32 bytes an event, attributed or not: {32e6 / (1 << 20):.1f} MiB a million")
-    return max(costs)
+    plain, traced, events, memory = turn_ns(), {False: 1e9, True: 1e9}, {}, {}
+    for _ in range(LOOPS):
+        plain = min(plain, turn_ns())
+        for attribution in (False, True):
+            before = resident_bytes()
+            with gil.trace(collections=False, memory_bytes=64 << 20, attribution=attribution, long_hold_s=0) as trace:
+                traced[attribution] = min(traced[attribution], turn_ns())
+                grown = resident_bytes() - before
+            events[attribution] = trace.result.events / TURNS
+            memory[attribution] = grown / trace.result.events * 1e6 / (1 << 20)
+            assert not trace.result.lost_events
+            del trace  # gives its memory back before the next one is measured
+    costs = {how: (traced[how] - plain) / events[how] for how in traced}
+    for how, cost in costs.items():
+        print(
+            f"a turn: {plain:.0f} ns untraced, {traced[how]:.0f} ns traced{' with attribution' if how else ''}: "
+            f"{events[how]:.2f} events of {cost:.1f} ns; {memory[how]:.1f} MiB resident a million events"
+        )
+    return costs
 
 
 def instructions(turns: int, how: str) -> int:
@@ -163,24 +171,31 @@ def main() -> int:
         return 0
     from meminspect import gil
 
-    cost = event_cost()
+    costs = event_cost()
     instruction_cost()
-    print(f"\n{'workload':<12}{'hand-offs':>10}{'tstate':>9}{'CPython':>9}{'lost':>6}{'events/s':>11}{'bound':>9}"
-          f"{'traced':>9}{'control':>9}")  # fmt: skip
+    print(f"\n{PAIRS} runs each against the untraced run before it: medians, and the middle half of the control's")
+    print(f"{'workload':<12}{'events/s':>10}{'bound':>8}{'attrib.':>9}{'control':>9}{'middle half':>16}{'traced':>9}"
+          f"{'attributed':>12}{'lost':>6}")  # fmt: skip
     for workload in (two_cpu, cpu_and_io, ping_pong, sleep_zero):
         workload()
-        pairs, controls = [], []
+        controls, pairs = [], {False: list[float](), True: list[float]()}
+        rates, lost = {False: 0.0, True: 0.0}, 0
         for _ in range(PAIRS):
             first, second = timed(workload), timed(workload)
-            with gil.trace(collections=False) as trace:
-                traced = timed(workload)
-            pairs.append(traced / second)
             controls.append(second / first)
-        result = trace.result
-        rate = (result.events + result.lost_events) / result.duration_s
-        print(f"{workload.__name__:<12}{result.hand_offs.total:>10,}{result.tstate_switches:>9,}"
-              f"{result.switch_number_delta:>9,}{result.lost_events:>6,}{rate:>11,.0f}{rate * cost / 1e9:>9.2%}"
-              f"{statistics.median(pairs):>9.3f}{statistics.median(controls):>9.3f}")  # fmt: skip
+            for attribution in (False, True):
+                plain = timed(workload)
+                with gil.trace(collections=False, attribution=attribution) as trace:
+                    pairs[attribution].append(timed(workload) / plain)
+                result = trace.result
+                rates[attribution] = max(rates[attribution], (result.events + result.lost_events) / result.duration_s)
+                lost += result.lost_events
+        low, _, high = statistics.quantiles(controls, n=4)
+        bounds = [f"{rates[attribution] * costs[attribution] / 1e9:.2%}" for attribution in (False, True)]
+        print(f"{workload.__name__:<12}{rates[False]:>10,.0f}{bounds[0]:>8}{bounds[1]:>9}"
+              f"{statistics.median(controls):>9.3f}{f'{low:.3f} to {high:.3f}':>16}"
+              f"{statistics.median(pairs[False]):>9.3f}{statistics.median(pairs[True]):>12.3f}"
+              f"{lost:>6,}", flush=True)  # fmt: skip
     return 0
 
 

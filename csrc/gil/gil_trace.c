@@ -160,7 +160,6 @@ void mi_gil_trace_name(const char *name) {
     strncpy(mi_gil_threads(mi_gil_tracing.region)[row].given, name, MI_GIL_NAME - 1);
 }
 
-const char *mi_gil_trace_object(void) { return mi_gil_tracing.calls.object; }
 #else
 #include "gil_trace.h"
 
@@ -176,5 +175,4 @@ void mi_gil_trace_finish(void) {}
 mi_gil_region *mi_gil_trace_region(void) { return NULL; }
 void mi_gil_trace_note(uintptr_t gil, mi_gil_event_kind kind, uint64_t detail) { (void)gil, (void)kind, (void)detail; }
 void mi_gil_trace_name(const char *name) { (void)name; }
-const char *mi_gil_trace_object(void) { return ""; }
 #endif

@@ -44,7 +44,5 @@ mi_gil_region *mi_gil_trace_region(void);
 void mi_gil_trace_note(uintptr_t gil, mi_gil_event_kind kind, uint64_t detail);
 /* Remembers the program's name of the calling thread, which holds the GIL that the trace was started under. */
 void mi_gil_trace_name(const char *name);
-/* Where the calls were found; "" for the executable. */
-const char *mi_gil_trace_object(void);
 
 #endif
