@@ -18,9 +18,11 @@ import meminspect
 from meminspect import demos
 from meminspect.demos._base import verdict
 from meminspect.demos._measure import NOISE, clearly_less
-from meminspect.models.demo import Check, DemoResult
+from meminspect.models.demo import Check, DemoResult, Graph, GraphEdge, GraphNode
 from meminspect.views import demo as view
+from meminspect.views import demo_svg
 from meminspect.views.demo_plot import NoPlot, figure
+from meminspect.views.page import Page
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
@@ -48,8 +50,17 @@ def test_the_folder_is_the_list() -> None:
         assert one.claim
         assert one.experiment
         assert one.notes
-        assert re.search("[\u4e00-\u9fff]", one.title_zh)
-        assert re.search("[\u4e00-\u9fff]", one.claim_zh)
+        for english, chinese in (
+            (one.title, one.title_zh),
+            (one.claim, one.claim_zh),
+            (one.summary, one.summary_zh),
+        ):
+            letters = re.findall("[\u4e00-\u9fff]", chinese)
+            assert len(letters) >= min(0.3 * len(chinese), 5 + len(english) / 8), (name, chinese)
+            assert not re.search("[\u4e00-\u9fff]", english), (name, english)
+            assert "。" in chinese or english == one.title, (name, chinese)
+    for field in ("title_zh", "claim_zh", "summary_zh", "summary"):
+        assert len({getattr(demos.load(name), field) for name in demos.names()}) == len(demos.names())
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
@@ -229,9 +240,10 @@ def test_page_for_a_browser(results: dict[str, DemoResult]) -> None:
         for evidence in result.evidence:
             assert html.escape(evidence.title, quote=False).replace("'", "&#39;").replace('"', "&#34;") in page
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
-    drawn = [one for result in results.values() for one in result.evidence if one.chart or one.timeline or one.graph]
+    drawn = [one for result in results.values() for one in result.evidence if one.chart or one.timeline]
     assert len(data["pictures"]) >= len(drawn)
     assert all(f'<div id="{picture["id"]}"' in page for picture in data["pictures"])
+    assert page.count("<svg") == len(drawings(results))
 
 
 def test_every_claim_has_a_line_of_its_own(results: dict[str, DemoResult]) -> None:
@@ -240,11 +252,60 @@ def test_every_claim_has_a_line_of_its_own(results: dict[str, DemoResult]) -> No
     assert f"of {len(results)} claims held, 0 did not" in page
 
 
+def drawings(results: dict[str, DemoResult]) -> list[Graph]:
+    return [one.graph for result in results.values() for one in result.evidence if one.graph]
+
+
 def test_a_drawing_has_each_object_once(results: dict[str, DemoResult]) -> None:
     """A list that is twice in another is one node with two references to it."""
-    (graph,) = [one.graph for one in results["sharing"].evidence if one.graph]
-    ids = [node.id for node in graph.nodes]
-    assert len(ids) == len(set(ids))
-    assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= set(ids)
+    assert {name for name, result in results.items() if drawings({name: result})} >= {
+        "references",
+        "counting",
+        "sharing",
+    }
+    for graph in drawings(results):
+        ids = [node.id for node in graph.nodes]
+        assert len(ids) == len(set(ids))
+        assert {edge.source for edge in graph.edges} | {edge.target for edge in graph.edges} <= set(ids)
+    (graph,) = drawings({"sharing": results["sharing"]})
     pairs = [(edge.source, edge.target) for edge in graph.edges]
     assert any(pairs.count(pair) == 2 for pair in pairs)
+
+
+def test_a_drawing_tells_count_and_block() -> None:
+    """Against sys.getrefcount, by the difference that five references make, and the block's own probe."""
+    from meminspect.demos._drawing import drawn
+
+    thing = object()
+    before = sys.getrefcount(thing)
+    kept = [thing] * 4
+    name = thing
+    graph = drawn({"caller()": {"thing": thing, "name": name, "kept": kept}, "callee()": {"argument": thing}})
+    (node,) = [one for one in graph.nodes if one.id == f"{id(thing):#x}"]
+    assert sys.getrefcount(thing) - before == 5
+    assert f"block of {meminspect.block(thing).size} bytes" in " ".join(node.lines)
+    assert "shared by 7" in node.lines  # three names and four places
+    if meminspect.header(thing).call_holds is not None:
+        assert "6 references" in node.lines
+    assert [one.label for one in graph.nodes if one.kind == "frame"] == ["caller()", "callee()"]
+
+
+def test_drawings_are_pictures(results: dict[str, DemoResult], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Graphviz, and without: well-formed, with each name, and nothing of the program's text as markup."""
+    from xml.etree import ElementTree
+
+    from meminspect.views import demo_graph
+
+    for path in (os.environ["PATH"], "/nonexistent"):
+        monkeypatch.setenv("PATH", path)
+        for graph in drawings(results):
+            drawing = ElementTree.fromstring(demo_graph.svg(graph))
+            words = {text.text for text in drawing.iter() if text.text}
+            assert {node.label for node in graph.nodes if node.kind != "object"} <= words
+    hostile = Graph((GraphNode("a", "<b>&\x1b", 0, "frame"), GraphNode("o", ']]>"<', 1)), (GraphEdge("a", "o", "<x"),))
+    ElementTree.fromstring(demo_svg.boxes(hostile))
+    assert "<x" not in demo_graph.dot_source(hostile)
+    page = Page(80, color=False, unicode=False)
+    demo_graph.draw(page, hostile)
+    assert str(page).isascii()
+    assert "\x1b" not in str(page)

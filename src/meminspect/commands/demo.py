@@ -31,7 +31,9 @@ class DemoCommand(Command):
             click.Argument(["name"], required=False),
             click.Option(["--all", "all_of_them"], is_flag=True, help="Run every demo."),
             click.Option(["--fast"], is_flag=True, help="About a second a demo: fewer repetitions, smaller numbers."),
-            click.Option(["--lang"], type=click.Choice(["en", "zh"]), default="en", help="Of titles and claims."),
+            click.Option(
+                ["--lang"], type=click.Choice(["en", "zh"]), default="en", help="Of titles, claims and summaries."
+            ),
             click.Option(["--json", "as_json"], is_flag=True, help="As JSON: of several demos a list."),
             click.Option(["--html"], metavar="FILE", help="Write a page for a browser there (needs the extra 'html')."),
             click.Option(["--plot"], metavar="FILE", help="Draw the chart there; the ending names the format."),
@@ -88,7 +90,7 @@ def listing(options: Mapping[str, Any]) -> str:
 def measured(options: Mapping[str, Any]) -> list[DemoResult]:
     """Runs what was asked for; of several each is named on stderr before it begins."""
     from meminspect import demos
-    from meminspect.views.demo import in_language
+    from meminspect.views.demo_words import in_language
 
     names = demos.names() if options["all_of_them"] else [options["name"]]
     results = []

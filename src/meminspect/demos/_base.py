@@ -24,7 +24,8 @@ class Demo:
     """One demo; its module is imported only when it is asked for.
 
     claim      -- what is said to be true, in a sentence or two
-    title_zh, claim_zh -- the same in Simplified Chinese
+    summary    -- a paragraph: what the evidence proves where the claim held
+    title_zh, claim_zh, summary_zh -- the same in Simplified Chinese
     experiment -- what is done to see it
     notes      -- what differs between versions of CPython
     """
@@ -35,6 +36,8 @@ class Demo:
     claim: ClassVar[str]
     title_zh: ClassVar[str]
     claim_zh: ClassVar[str]
+    summary: ClassVar[str]
+    summary_zh: ClassVar[str]
     experiment: ClassVar[str]
     notes: ClassVar[tuple[str, ...]] = ()
 
@@ -53,6 +56,8 @@ class Demo:
             claim=self.claim,
             title_zh=self.title_zh,
             claim_zh=self.claim_zh,
+            summary=self.summary,
+            summary_zh=self.summary_zh,
             experiment=self.experiment,
             python=interpreter(),
             allocator=allocator(),

@@ -23,6 +23,15 @@ class Cores(Demo):
         "等待型的工作用线程、协程或运行协程的进程都能同时完成；在 GIL 之下，"
         "计算型的工作用再多线程也得不到超过一个核心的时间：它们合计使用的 CPU 时间不超过经过的时间。"
     )
+    summary = (
+        "Waiting adds up to nothing when it is done at once, whoever waits; computing adds up to what there is of "
+        "processors, and under the GIL a process has one. So ask what the work does before choosing: threads and "
+        "coroutines for waiting, processes for computing, processes with coroutines for much of both."
+    )
+    summary_zh = (
+        "同时等待时，等待不会累加，不管由谁来等；计算则受限于处理器，而在 GIL 之下一个进程只有一个。"
+        "所以先看工作在做什么再选择：等待用线程或协程，计算用进程，两者都多则用运行协程的进程。"
+    )
     experiment = (
         "In a new interpreter the same tasks, which sleep or which compute, are run one after the other, by "
         "threads, by coroutines, by processes, and by two processes that each run coroutines; the time, and the "

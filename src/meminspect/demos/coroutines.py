@@ -37,6 +37,16 @@ class Coroutines(Demo):
         "所以两个 await 之间不需要锁，成千上万次轮换也不需要交出 GIL；但是先读取、再 await、后写入的余额，"
         "如果没有 asyncio.Lock 就会丢失更新。"
     )
+    summary = (
+        "A coroutine is an object with a frame that somebody else runs: calling makes it, awaiting runs it. Since "
+        "turns change only at an await, code without one is safe, and code with one in the wrong place loses updates "
+        "as threads do. All of it happens in one thread, which keeps the GIL."
+    )
+    summary_zh = (
+        "协程是一个带有栈帧、由别人来运行的对象：调用产生它，await 运行它。轮换只发生在 await 处，"
+        "所以没有 await 的代码是安全的，而 await 放错了位置，就会像线程一样丢失更新。"
+        "这一切都发生在同一个线程里，它一直持有 GIL。"
+    )
     experiment = (
         "A generator is sent values. A coroutine function is called and its object looked at before it is awaited. "
         "Tasks are counted pending and finished, and their memory by the blocks that they take. They take turns "

@@ -32,6 +32,15 @@ class Costs(Demo):
         "启动线程又是启动协程的好几倍；在一个核心上，两个进程只是并发而不是并行："
         "它们合起来得到的时间不超过这个核心的时间。"
     )
+    summary = (
+        "The three differ by factors, not by percents, in memory and in work to start: tens of thousands of "
+        "coroutines are nothing special, as many threads are a burden, as many processes impossible. What runs in "
+        "parallel depends on cores and on the GIL, not on which of the three waits in line."
+    )
+    summary_zh = (
+        "三者在内存和启动开销上的差别是倍数，而不是百分比：几万个协程毫不稀奇，同样多的线程是负担，"
+        "同样多的进程则不可能。能否并行取决于核心数和 GIL，而不取决于排队的是三者中的哪一种。"
+    )
     experiment = (
         "In a new interpreter many coroutines, then many threads wait, and what the private memory of the process "
         "grew by is divided by their number; processes of each start method tell their own. Starts are timed, and "

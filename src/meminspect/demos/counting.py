@@ -7,10 +7,11 @@ import threading
 import weakref
 from collections.abc import Iterator
 
-from ..models.demo import Cell, Check, Evidence
+from ..models.demo import Cell, Check, Evidence, Graph
 from ..probes.allocation import block
 from ..probes.header import header
 from ._base import Demo, Observed, allocator
+from ._drawing import drawn, with_freed
 from ._measure import free_threaded, own
 
 ROUNDS = 50
@@ -32,6 +33,15 @@ class Counting(Demo):
     claim_zh = (
         "每个指向对象的名字、容器和闭包都使其计数加一；del 去掉的是引用而不是对象；"
         "最后一个引用消失时，对象在下一条语句之前就被释放，它的内存块最先被重新分配。"
+    )
+    summary = (
+        "The count follows every holder up and down, whatever kind it is, and the callback between two statements "
+        "shows that freeing waits for nobody: no collector is needed. The block that comes back first shows why "
+        "short-lived objects cost so little: their memory is still warm."
+    )
+    summary_zh = (
+        "无论持有者是哪一种，计数都随之增减；两条语句之间的回调说明释放不等待任何人，也不需要垃圾回收器。"
+        "被释放的块最先重新分配出去，这就是短命对象开销很小的原因：它们的内存还在缓存里。"
     )
     experiment = (
         "An object is bound, stored, passed and let go step by step, and its count is read from its header each time. "
@@ -106,6 +116,12 @@ def steps() -> tuple[Evidence, tuple[Check, ...]]:
     next(frame)
     seen = header(thing)
     note("next(generator(thing))", own(seen.refcount, seen.call_holds))
+    picture = drawn(
+        {
+            "steps()": {"thing": thing, "name": name, "items": items, "table": table},
+            "hold(), suspended": {"value": thing},
+        }
+    )
     note("counted_inside(thing)", counted_inside(thing))
     seen = header(thing)
     note("... and returned", own(seen.refcount, seen.call_holds))
@@ -128,6 +144,7 @@ def steps() -> tuple[Evidence, tuple[Check, ...]]:
         text="References to it, without the measuring call's own.",
         columns=("step", "references"),
         rows=tuple(rows),
+        graph=picture,
     )
     if None in counts.values():
         unknown = "the calling frame could not be read, so the call's own references are not known"
@@ -180,6 +197,7 @@ def death() -> tuple[Evidence, Check]:
 def reuse() -> tuple[Evidence, Check | None]:
     rows: list[tuple[Cell, ...]] = []
     fell = reused = tried = 0
+    picture: Graph | None = None
     # enough to fill pools: a block freed in a full one puts it in front of all others of its size
     pile: list[Thing | None] = [Thing() for _ in range(PILE)]
     for place in range(0, PILE // 2, 2):
@@ -200,6 +218,13 @@ def reuse() -> tuple[Evidence, Check | None]:
         pile[place + 1] = Thing()
         fell += after is not None and here.pool_used is not None and after < here.pool_used
         reused += again == address
+        if picture is None and again == address:
+            picture = with_freed(
+                drawn({"reuse()": {"stays": stays, "heir": pile[place + 1]}}),
+                address,
+                "Thing",
+                heir=id(pile[place + 1]) == address,
+            )
         if len(rows) < 4:
             rows.append((f"{here.pool:#x}", f"{address:#x}", f"{again:#x}", here.pool_used, after))
     evidence = Evidence(
@@ -207,6 +232,7 @@ def reuse() -> tuple[Evidence, Check | None]:
         text="One of two objects in a pool is freed, another is made, and freed too.",
         columns=("pool", "address of the freed", "address of the next", "blocks used before", "used after"),
         rows=tuple(rows),
+        graph=picture,
     )
     claim = "A freed block is the first of its pool to be given out again"
     if tried < ROUNDS // 2:

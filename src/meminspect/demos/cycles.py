@@ -28,6 +28,16 @@ class Cycles(Demo):
         "互相引用的对象使彼此的计数大于零，引用计数永远无法释放它们，而垃圾回收器可以；"
         "__del__ 并不妨碍回收：它只被调用一次，gc.garbage 中什么也不会留下；用弱引用回指则根本不构成循环。"
     )
+    summary = (
+        "Objects that live on without a name, and are gone after one collection, show what the collector is for: "
+        "cycles and nothing else. With a weak reference back there is no cycle and no work for it. `__del__` is no "
+        "obstacle any more, and an object can even save itself once."
+    )
+    summary_zh = (
+        "没有任何名字却依然存活、一次回收之后全部消失的对象，说明垃圾回收器的用途只有一个："
+        "循环引用。用弱引用回指就没有循环，也就无事可做。__del__ 早已不是障碍，"
+        "对象甚至可以自救一次。"
+    )
     experiment = (
         f"{PAIRS} pairs of objects are made and let go, linked one way, both ways, with a weak reference back, and "
         "with a __del__, while automatic collection is off; weak references tell how many live before and after "

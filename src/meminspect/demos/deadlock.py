@@ -29,6 +29,15 @@ class Deadlock(Demo):
         "Lock 没有所有者：持有它的线程再次获取也会被阻塞，任何线程都可以释放它；RLock 认得自己的所有者，"
         "所有者可以重复获取。"
     )
+    summary = (
+        "The circle in the record is the deadlock: each waits for what the other has, so no time will end it. A plain "
+        "Lock cannot tell who has it; that the record can, and that a release by anybody ends it, shows what is "
+        "missing in it and why RLock has an owner."
+    )
+    summary_zh = (
+        "记录中的环就是死锁：各自等待对方持有的锁，再久也不会结束。普通的 Lock 说不出谁持有它；"
+        "记录能说出来，而任何线程的释放都能打破僵局，这说明了它缺少什么，以及 RLock 为什么要有所有者。"
+    )
     experiment = (
         "Each of two threads takes its own lock, and when both have one asks for the other's. Their acquisitions "
         "are recorded; once both wait, the circle is read from the record, and this thread releases one of the "

@@ -35,6 +35,16 @@ class Fragmentation(Demo):
         "每个 arena 里留下一个 400 字节的对象就能把它们全部留住；池中大小相同的块不需要各自的头部，"
         "小对象比用 malloc 分配更省内存；大块有自己的内存映射，释放后立即归还。"
     )
+    summary = (
+        "Arenas that stay for one object each show how a process can be large with little alive, and that it takes "
+        "few objects to do it; that they go at once when these go shows that nothing leaked. The bytes of each object "
+        "show what pools save, and the sweep of sizes what malloc gives back, and from which size on."
+    )
+    summary_zh = (
+        "每个 arena 都为一个对象而保留，说明进程可以很大而存活的东西很少，而且只需要很少的对象；"
+        "这些对象一消失它们立即归还，说明并没有泄漏。每个对象的字节数说明池节省了多少，"
+        "对大小的扫描则说明 malloc 从多大开始、归还多少。"
+    )
     experiment = (
         f"Objects of {OBJECT_BYTES} bytes fill arenas; all but the first in each new arena are freed, then these "
         "too, and the arenas are read from pymalloc's own table each time. In two new processes, one with "

@@ -37,6 +37,15 @@ class Generations(Demo):
         "幸存者升入老一代。完整回收的耗时与存活对象成正比，在 fork 出的子进程里它会复制这些对象的内存页，"
         "除非 fork 之前调用了 gc.freeze()。"
     )
+    summary = (
+        "The number at which a collection starts shows that the net growth of containers is counted, not the traffic. "
+        "Times that grow with what lives show why long-lived data makes full collections dear, and the private pages "
+        "of the children show why gc.freeze() belongs before the fork of a server."
+    )
+    summary_zh = (
+        "回收开始时的数字说明被计数的是容器的净增长，而不是流量。耗时随存活对象增长，说明长寿数据会使完整回收变贵；"
+        "子进程的私有页则说明为什么服务器应在 fork 之前调用 gc.freeze()。"
+    )
     experiment = (
         f"The threshold is set to {THRESHOLD:,}; containers are made until a callback of the collector tells that "
         "it started, then many are made and freed one after the other. An object's generation is read from its "

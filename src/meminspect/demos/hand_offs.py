@@ -39,6 +39,15 @@ class HandOffs(Demo):
         "睡眠、等待或调用会释放 GIL 的 C 代码的线程则不等要求就自己交出。书上说的“每一百条字节码”已成历史："
         "起作用的是时间。"
     )
+    summary = (
+        "Every hand-off was seen with its cause. Where a waiter had asked, the holder was computing; where nobody "
+        "had, the holder was about to wait. So a program's hand-offs tell what it does, and no number of bytecodes "
+        "decides about them."
+    )
+    summary_zh = (
+        "每一次交接连同原因都看到了：有人要求过时，持有者在计算；没有人要求时，持有者即将等待。"
+        "因此一个程序的交接说明了它在做什么，而决定交接的不是任何字节码的条数。"
+    )
     experiment = (
         "Pairs of threads run under a trace that sees every request, timeout, acquisition and release of the GIL: "
         "two that compute, one that computes beside one that sleeps, two that call time.sleep(0), and two that "

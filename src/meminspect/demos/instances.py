@@ -31,6 +31,15 @@ class Instances(Demo):
         "对于字符串、字节串、数字以及已停止跟踪的元组，它一无所知。对内存块的普查能看到每一个对象，"
         "也能看到根本不是对象的缓冲区和空闲链表。"
     )
+    summary = (
+        "What the collector lists is what it must visit, not what exists: most of a program's bytes are strings, "
+        "numbers and buffers that it never sees. A count by objgraph is right for instances of classes, and silent "
+        "about the rest; the census accounts for the blocks themselves."
+    )
+    summary_zh = (
+        "垃圾回收器列出的是它必须访问的对象，而不是存在的一切：程序的大部分字节是它从不看见的字符串、数字和缓冲区。"
+        "objgraph 的统计对类的实例是准确的，对其余则只字不提；普查清点的是内存块本身。"
+    )
     experiment = (
         "Objects of several kinds are made and kept, then counted by gc.get_objects(), as objgraph.count does, and "
         "by meminspect.census(). What the census adds in bytes is summed up."

@@ -39,6 +39,16 @@ class Pools(Demo):
         "线程池占用的处理器时间远少于为每个任务新建线程；"
         "multiprocessing.dummy 的 map 并不像常说的那样比 ThreadPoolExecutor 慢，而是快好几倍，因为它成批分发任务。"
     )
+    summary = (
+        "Ten long tasks cannot tell pools apart: sleeping hides all that a pool costs. With many small ones the cost "
+        "of handing out a task is all there is, and it differs by factors: a new thread for each is the dearest, a "
+        "Future for each comes next, chunks are the cheapest. As tasks grow the difference fades."
+    )
+    summary_zh = (
+        "十个长任务分不出线程池的高下：睡眠掩盖了池的全部开销。任务又多又小时，分发任务的开销就是一切，"
+        "而且相差好几倍：每个任务新建线程最贵，每个任务一个 Future 次之，成批分发最便宜。"
+        "任务变大，差别就消失了。"
+    )
     experiment = (
         f"Ten tasks that sleep are run one after the other, by batches of {WORKERS} threads, by "
         "multiprocessing.dummy.Pool and by ThreadPoolExecutor. Then more and more tasks that do nothing are run by "

@@ -43,6 +43,14 @@ class Primitives(Demo):
         "Condition 的等待者醒来时持有锁，并且条件已经成立；Event 一次放行所有线程；Barrier 等到最后一个到达才放行；"
         "被取消的 Timer 什么也不做。没有它们，就会有更多线程同时进入。"
     )
+    summary = (
+        "Each tool is a promise about who may go on when, and the counts show it kept; without it the same threads "
+        "were inside together, or went on too early. None of it depends on how long anything took."
+    )
+    summary_zh = (
+        "每一种工具都是一个关于谁在何时可以继续的承诺，计数表明承诺得到了遵守；没有它时，"
+        "同样的线程会同时进入，或者过早继续。这一切都与耗时长短无关。"
+    )
     experiment = (
         f"{THREADS} threads pass through a section with and without each tool, and the most that were inside at "
         "once are counted, along with the order of what happened. Threads are made from a function and as a "

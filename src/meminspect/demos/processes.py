@@ -27,6 +27,15 @@ class Processes(Demo):
         "用 spawn 和 forkserver 启动时只有自己导入的内容；Lock 使两个进程的输出有序，"
         "但持有它的进程被 terminate 之后它将永远锁住；apply_async 在值产生之前就返回，apply 则等到有值才返回。"
     )
+    summary = (
+        "What the child changed stayed in the child; what was made to be shared came back. So everything else travels "
+        "as messages, is copied, and costs what the table says. A lock that stays locked shows that terminate() "
+        "cleans nothing up: ask a process to end instead."
+    )
+    summary_zh = (
+        "子进程改变的留在子进程里，专门共享的才会回来。其余一切都要作为消息传递、复制，"
+        "并付出表中的代价。一直锁着的锁说明 terminate() 什么也不清理：应当请求进程自行结束。"
+    )
     experiment = (
         "In a new interpreter: processes are made from a function, as a subclass and by each start method; a list "
         "and a shared array are changed in one; messages are sent by Pipe and Queue; two processes write pairs "

@@ -39,6 +39,15 @@ class Race(Demo):
         "单独的 balance += 1 无论切换间隔多短都不会丢失更新，因为其间不会发生切换；如果在读和写之间有一次调用，"
         "更新就会丢失；加锁之后则一次也不丢。"
     )
+    summary = (
+        "A foreign value in a print is a matter of when one looks; a lost update is a matter of where a switch may "
+        "fall. The instructions tell where that is: nowhere in a bare +=, and at the call between read and write. A "
+        "lock around both is what holds on every version and build."
+    )
+    summary_zh = (
+        "打印出别人的值，取决于何时去看；丢失更新，则取决于切换可能落在哪里。指令列表说明了位置："
+        "裸的 += 之中没有，而读与写之间的调用处有。把两者放在锁里，才是在每个版本和每种构建上都成立的做法。"
+    )
     experiment = (
         "Two threads change one variable at the shortest switch interval, in the book's way (add, sleep, print), "
         "by a bare augmented assignment, with a call between read and write, and with Lock, RLock and try/finally. "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from ..models.demo import Check, Evidence
+from ..models.demo import Check, Evidence, Graph
 from ..probes.header import header
 from ._base import Demo, Observed, allocator
+from ._drawing import drawn, with_freed
 from ._measure import own
 
 ROUNDS = 50
@@ -28,6 +29,15 @@ class References(Demo):
     claim_zh = (
         "赋值只是把名字绑定到对象，不复制任何东西，只增加一个引用；重新绑定改变的是名字而不是对象；"
         "最后一个引用消失时，内存块立即空闲，并交给同一大小级别的下一个对象。"
+    )
+    summary = (
+        "An address that stays while names come and go shows that names hold references, not values; a count that "
+        "rises by one for each shows that CPython keeps book of them. That a str turns up at the address of a freed "
+        "bytes object shows that a block belongs to its size, not to a type."
+    )
+    summary_zh = (
+        "名字来来去去而地址不变，说明名字保存的是引用而不是值；每多一个名字计数加一，说明 CPython 在逐一记账。"
+        "字符串出现在已释放字节串的地址上，说明内存块属于某个大小，而不属于某个类型。"
     )
     experiment = (
         "A list is bound to one name, then to a second; the second is rebound; both counts are read from the object's "
@@ -70,6 +80,7 @@ def binding() -> tuple[Evidence, tuple[Check, ...]]:
     seen = header(first)
     note("                         (first)", seen.address, own(seen.refcount, seen.call_holds), seen.getrefcount)
     unchanged = first == [1, 2]
+    picture = called_with(first, {"first": first, "second": second})
     del second
     seen = header(first)
     note("del second", seen.address, own(seen.refcount, seen.call_holds), seen.getrefcount)
@@ -78,6 +89,7 @@ def binding() -> tuple[Evidence, tuple[Check, ...]]:
         text="References to the list at each step, without the measuring call's own, and what sys.getrefcount shows.",
         columns=("step", "address of the list", "references", "sys.getrefcount"),
         rows=tuple(rows),
+        graph=picture,
     )
     alone, shared, rebound, left, after = counts
     if None in counts:
@@ -97,9 +109,15 @@ def binding() -> tuple[Evidence, tuple[Check, ...]]:
     )
 
 
+def called_with(argument: object, names: dict[str, object]) -> Graph:
+    """Drawn from inside a call: its frame has a name for the object too."""
+    return drawn({"binding()": names, "called_with()": {"argument": argument}})
+
+
 def reuse() -> tuple[Evidence, Check]:
     rows: list[tuple[str | int | None, ...]] = []
     reused = 0
+    picture: Graph | None = None
     for _ in range(ROUNDS):
         freed = bytes(BYTES)
         before = header(freed)
@@ -112,12 +130,17 @@ def reuse() -> tuple[Evidence, Check]:
             after = header(heir)
             rows.append((f"bytes({BYTES}), then freed", f"{before.address:#x}", before.type_name, before.length))
             rows.append((f"'x' * {LETTERS}", f"{after.address:#x}", after.type_name, after.length))
+        if picture is None:
+            picture = with_freed(
+                drawn({"reuse()": {"heir": heir}}), address, f"bytes({BYTES})", heir=address == heir_address
+            )
         del heir
     table = Evidence(
         title="A freed block and its next object",
         text=f"Three of {ROUNDS} rounds. The address stays, the header at it tells of another object.",
         columns=("object", "address", "type in the header", "length in the header"),
         rows=tuple(rows),
+        graph=picture,
     )
     return table, reuse_check(reused)
 

@@ -30,6 +30,15 @@ class Sharing(Demo):
         "相等不等于同一：小整数、单个 latin-1 字符的字符串、驻留字符串、空元组以及代码对象的常量处处是同一个对象，"
         "计算得到的值每次都是新对象；copy.copy 共享内部对象，copy.deepcopy 只共享不可变的对象；默认参数只创建一次。"
     )
+    summary = (
+        "Equal addresses of results that were made apart show what CPython keeps once for everybody; different ones "
+        "show that an equal value is no reason to share. In copies the addresses tell how deep a copy went, and that "
+        "the default of an argument is an object like any other, which lives with the function."
+    )
+    summary_zh = (
+        "分别求值的结果地址相同，说明 CPython 为所有人只保存一份；地址不同，说明值相等并不构成共享的理由。"
+        "副本中的地址说明复制到了哪一层；参数的默认值也只是一个普通对象，与函数同生共死。"
+    )
     experiment = (
         "Each expression is evaluated twice, both results are kept, and their addresses and headers are compared. "
         "A list of lists is copied in every way, and the addresses of its items are compared. A function with a "
@@ -152,7 +161,7 @@ def copy_kinds() -> tuple[Evidence, tuple[Check, ...]]:
         rows=tuple(rows),
     )
     flat_copy, deep_copy = copies["copy.copy(whole)"], copies["copy.deepcopy(whole)"]
-    picture = drawn({"whole": whole, "copy.copy(whole)": flat_copy, "copy.deepcopy(whole)": deep_copy})
+    picture = drawn({"copy_kinds()": {"whole": whole, "flat_copy": flat_copy, "deep_copy": deep_copy}})
     deep = copies.pop("copy.deepcopy(whole)")
     flat = all(made is not whole and all(a is b for a, b in zip(made, whole, strict=True)) for made in copies.values())
     inner.append(2)

@@ -30,6 +30,16 @@ class SmallLarge(Demo):
         "不超过 512 字节的请求由 pymalloc 从同一大小的块组成的池中分配，"
         "多一个字节就交给 malloc；一个池填满之后才开始下一个。"
     )
+    summary = (
+        "One byte more and the request takes another way: that is the border between pymalloc and malloc, found by "
+        "allocating, not by reading a constant. Pools that fill one after the other show that equal blocks lie side "
+        "by side, which is what makes them cheap and what lets whole pools come back."
+    )
+    summary_zh = (
+        "多一个字节，请求就走另一条路：这条 pymalloc 与 malloc 的边界是通过实际分配找到的，"
+        "而不是读出的常量。池一个接一个地填满，说明大小相同的块彼此相邻：这既是它们便宜的原因，"
+        "也使整个池可以收回。"
+    )
     experiment = (
         "Blocks of sizes on both sides of the edge are really allocated, and where each lies is looked up. Then a "
         "thousand objects of one size class are made while its pools are counted before, during and after."

@@ -39,6 +39,15 @@ class SwitchInterval(Demo):
         "计算型线程一直持有 GIL，直到另一个线程等满一个切换间隔，所以它们每个间隔最多换手一次；"
         "等待输入的线程自己放开 GIL，换手次数取决于等待次数，与间隔无关。"
     )
+    summary = (
+        "The rate of the computing threads bends to the interval, the rate of the talking ones does not: the interval "
+        "is a limit for those who never let go, and nothing else. Shortening it makes a server answer sooner beside a "
+        "computation, and costs the computation switches."
+    )
+    summary_zh = (
+        "计算型线程的换手频率随间隔而变，通信型线程则不变：间隔只限制那些从不主动放手的线程。"
+        "缩短间隔能让服务器在计算进行时更快应答，代价是计算要承受更多次切换。"
+    )
     experiment = (
         "Two threads that count, and two threads that send each other one byte through pipes, run at three switch "
         "intervals. While they run this thread sleeps without the GIL, and CPython's own count of changes of thread "

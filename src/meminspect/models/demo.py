@@ -75,11 +75,17 @@ class Timeline(Model):
 
 @dataclass(frozen=True, repr=False)
 class GraphNode(Model):
-    """A name or an object of a drawing; `column` is how far to the right it stands, names in 0."""
+    """A frame, an object, or what is left of one; `column` is how far to the right it stands, frames in 0.
+
+    kind  -- "frame", "object" or "freed"
+    lines -- what is to be said of it: address (id()), block (pymalloc's pools), references (the header's count)
+    """
 
     id: str
     label: str
     column: int
+    kind: str = "object"
+    lines: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<GraphNode {self.label}>"
@@ -87,7 +93,7 @@ class GraphNode(Model):
 
 @dataclass(frozen=True, repr=False)
 class GraphEdge(Model):
-    """A reference from one node to another, by their ids."""
+    """A reference from one node to another, by their ids; the label is a name of a frame, or a place in a container."""
 
     source: str
     target: str
@@ -99,7 +105,7 @@ class GraphEdge(Model):
 
 @dataclass(frozen=True, repr=False)
 class Graph(Model):
-    """Names, objects, and the references between them."""
+    """Frames, objects, and the references between them."""
 
     nodes: tuple[GraphNode, ...]
     edges: tuple[GraphEdge, ...]
@@ -150,7 +156,8 @@ class DemoResult(Model):
 
     held  -- True when every check held, False when one did not, None when one could not be shown (`reason`)
     notes -- what differs between versions of CPython
-    title_zh, claim_zh -- title and claim in Simplified Chinese
+    summary -- what the evidence proves where the claim held; no more than a promise where it did not
+    title_zh, claim_zh, summary_zh -- the same in Simplified Chinese
     """
 
     name: str
@@ -159,6 +166,8 @@ class DemoResult(Model):
     claim: str
     title_zh: str
     claim_zh: str
+    summary: str
+    summary_zh: str
     experiment: str
     python: str
     allocator: str

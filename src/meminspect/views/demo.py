@@ -5,33 +5,25 @@ from __future__ import annotations
 import html as escapes
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..models.demo import SCHEMA, Cell, Check, DemoResult, Evidence
-from . import demo_svg
+from . import demo_graph, demo_svg
 from .bars import bar
+from .demo_words import words_of
 from .page import DIM, FIGURE, GOOD, HEADING, WARN, Column, Page
 from .sanitize import clean, clean_value
 
-VERDICTS = {True: ("held", GOOD), False: ("not held", WARN), None: ("not shown", DIM)}
-
-
-LANGUAGES = ("en", "zh")
-
-
-def in_language(result: DemoResult, language: str) -> DemoResult:
-    """The result with title and claim in a language of LANGUAGES."""
-    return replace(result, title=result.title_zh, claim=result.claim_zh) if language == "zh" else result
+STYLES = {True: GOOD, False: WARN, None: DIM}
 
 
 def render(result: DemoResult, *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
     """The whole page; see views.report_text.render for the options."""
-    page = Page(width, color=color, unicode=unicode)
+    words, page = words_of(result), Page(width, color=color, unicode=unicode)
     page.line(page.dot.join([f"demo {result.name}", result.python, result.allocator]), DIM)
     page.line(result.title, HEADING)
     page.line(result.claim)
-    page.heading("Experiment")
+    page.heading(words.experiment)
     page.line(result.experiment)
     for evidence in result.evidence:
         page.heading(evidence.title)
@@ -39,17 +31,20 @@ def render(result: DemoResult, *, width: int = 100, color: bool = False, unicode
         table(page, evidence)
         chart(page, evidence)
         timeline(page, evidence)
-        graph(page, evidence)
-    page.heading("The claim against the evidence")
+        if evidence.graph is not None:
+            demo_graph.draw(page, evidence.graph)
+    page.heading(words.against)
     for check in result.checks:
-        word = VERDICTS[check.held][0]
-        page.indented((check.claim + ": ", ""), (observed(check), FIGURE), indent=12, lead=f"  {word}")
-    page.heading("Versions")
+        lead = f"  {words.verdict(check.held)}"
+        page.indented((check.claim + ": ", ""), (observed(check), FIGURE), indent=12, lead=lead)
+    if result.held:
+        page.heading(words.proves)
+        page.line(result.summary)
+    page.heading(words.versions)
     for note in result.notes:
         page.indented((note, ""), indent=4, lead="  -")
     page.line()
-    word, style = VERDICTS[result.held]
-    page.line(f"The claim was {word}." if result.reason is None else f"The claim was {word}: {result.reason}.", style)
+    page.line(words.closing(result), STYLES[result.held])
     return str(page)
 
 
@@ -104,35 +99,18 @@ def timeline(page: Page, evidence: Evidence) -> None:
     page.line(f"from left to right {end * 1e3:,.3g} ms", DIM)
 
 
-def graph(page: Page, evidence: Evidence) -> None:
-    """The drawing in words: a line for each name and object, with all that it refers to."""
-    if evidence.graph is None:
-        return
-    labels = {node.id: node.label for node in evidence.graph.nodes}
-    arrow = "→" if page.unicode else "->"
-    page.line()
-    for node in sorted(evidence.graph.nodes, key=lambda node: node.column):
-        to = [f"{edge.label} {labels[edge.target]}".strip() for edge in evidence.graph.edges if edge.source == node.id]
-        if to:
-            page.indented((f"{labels[node.id]} {arrow} {'; '.join(to)}", ""), indent=4)
-
-
 def render_all(results: Sequence[DemoResult], *, width: int = 100, color: bool = False, unicode: bool = True) -> str:
     """Of several demos a line each: the chapter, the name, the verdict, the title, and why it was not shown."""
     page = Page(width, color=color, unicode=unicode)
     for result in results:
-        word, style = VERDICTS[result.held]
-        reason = f" ({result.reason})" if result.reason else ""
+        words, reason = words_of(result), f" ({result.reason})" if result.reason else ""
+        verdict = f"{words.verdict(result.held)}{words.colon}"
         page.indented(
-            (f"{word}: ", style), (result.title, ""), (reason, DIM),
+            (verdict, STYLES[result.held]), (result.title, ""), (reason, DIM),
             indent=24, lead=f"  {result.chapter} {result.name}",
         )  # fmt: skip
-    counts = [sum(result.held is held for result in results) for held in (True, False, None)]
     page.line()
-    page.line(
-        f"{counts[0]} of {len(results)} claims held, {counts[1]} did not, {counts[2]} could not be shown; "
-        f"{sum(result.duration_s for result in results):,.1f} s"
-    )
+    page.line(words_of(results[0]).totals(results))
     return str(page)
 
 
@@ -153,7 +131,7 @@ def render_json_all(results: Sequence[DemoResult], *, indent: int | None = 2) ->
 
 def render_html(result: DemoResult) -> str:
     """What a notebook shows: the same as the page, in tables and pictures of timelines."""
-    word = VERDICTS[result.held][0]
+    words = words_of(result)
     parts = [f"<h3>{text(result.title)}</h3>", f"<p>{text(result.claim)}</p>"]
     for evidence in result.evidence:
         head = "".join(f"<th>{text(title)}</th>" for title in evidence.columns)
@@ -165,12 +143,14 @@ def render_html(result: DemoResult) -> str:
         if evidence.timeline is not None:
             parts.append(demo_svg.timeline(evidence.timeline))
         if evidence.graph is not None:
-            parts.append(demo_svg.graph(evidence.graph))
+            parts.append(demo_graph.svg(evidence.graph))
     items = "".join(
-        f"<li><b>{VERDICTS[check.held][0]}</b> {text(check.claim)}: {text(observed(check))}</li>"
+        f"<li><b>{words.verdict(check.held)}</b> {text(check.claim)}: {text(observed(check))}</li>"
         for check in result.checks
     )
-    parts.append(f"<ul>{items}</ul><p><b>The claim was {word}.</b> {text(result.reason or '')}</p>")
+    parts.append(f"<ul>{items}</ul><p><b>{text(words.closing(result))}</b></p>")
+    if result.held:
+        parts.append(f"<p>{text(result.summary)}</p>")
     return "\n".join(parts)
 
 

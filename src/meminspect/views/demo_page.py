@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..models.demo import DemoResult, Evidence
-from .demo import VERDICTS, cell, observed
+from . import demo_graph
+from .demo import cell, observed
+from .demo_words import words_of
 from .html_page import asset, environment, policy
 from .sanitize import clean_value
 
@@ -38,14 +40,13 @@ def render(results: Sequence[DemoResult]) -> str:
 
 def answer(results: Sequence[DemoResult]) -> str:
     if len(results) == 1:
-        return f"{results[0].title}: {VERDICTS[results[0].held][0]}"
-    counts = [sum(result.held is held for result in results) for held in (True, False, None)]
-    return (
-        f"{counts[0]} of {len(results)} claims about CPython held, {counts[1]} did not, {counts[2]} could not be shown"
-    )
+        words = words_of(results[0])
+        return f"{results[0].title}{words.colon}{words.verdict(results[0].held)}"
+    return words_of(results[0]).totals(results)
 
 
 def section(result: DemoResult, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+    words = words_of(result)
     return {
         "name": result.name,
         "chapter": result.chapter,
@@ -54,20 +55,24 @@ def section(result: DemoResult, pictures: list[dict[str, Any]]) -> dict[str, Any
         "experiment": result.experiment,
         "evidence": [table(evidence, pictures) for evidence in result.evidence],
         "checks": [
-            {"verdict": VERDICTS[check.held][0], "claim": check.claim, "text": observed(check)}
+            {"verdict": words.verdict(check.held), "claim": check.claim, "text": observed(check)}
             for check in result.checks
         ],
         "held": result.held,
-        "verdict": VERDICTS[result.held][0],
-        "reason": result.reason,
+        "verdict": words.verdict(result.held),
+        "closing": words.closing(result),
+        "against": words.against,
+        "summary": result.summary if result.held else None,
         "notes": result.notes,
     }
 
 
 def table(evidence: Evidence, pictures: list[dict[str, Any]]) -> dict[str, Any]:
-    """A table of the page; its pictures go to the page's data, by id."""
+    """A table of the page; its pictures go to the page's data, by id, and a drawing of references into the page."""
+    from markupsafe import Markup
+
     ids = []
-    for kind, model in (("chart", evidence.chart), ("timeline", evidence.timeline), ("graph", evidence.graph)):
+    for kind, model in (("chart", evidence.chart), ("timeline", evidence.timeline)):
         if model is not None:
             ids.append(f"picture-{len(pictures)}")
             pictures.append({"id": ids[-1], kind: model.to_dict()})
@@ -78,4 +83,5 @@ def table(evidence: Evidence, pictures: list[dict[str, Any]]) -> dict[str, Any]:
         "columns": list(zip(evidence.columns, figures, strict=True)),
         "rows": [[cell(value) for value in row] for row in evidence.rows],
         "pictures": ids,
+        "drawing": None if evidence.graph is None else Markup(demo_graph.svg(evidence.graph)),
     }

@@ -48,30 +48,42 @@ def text(value: str, limit: int) -> str:
     return escapes.escape(clean(value, limit))
 
 
-COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT = 230, 52, 160, 38
+COLUMN, LINE, GAP, BOX_WIDTH = 300, 15, 14, 220
 
 
-def graph(model: Graph) -> str:
-    """Boxes in columns, names in the first, and a line for each reference."""
-    rows: dict[int, int] = {}
+def boxes(model: Graph) -> str:
+    """Boxes in columns, frames in the first, and a line for each reference, from the name or place where it begins."""
+    bottoms: dict[int, int] = {}
     places: dict[str, tuple[int, int]] = {}
+    outgoing = {node.id: [edge for edge in model.edges if edge.source == node.id] for node in model.nodes}
+    parts, lines = [], []
     for node in model.nodes:
-        places[node.id] = (node.column * COLUMN + 2, rows.setdefault(node.column, 0) * ROW + 2)
-        rows[node.column] += 1
-    width, height = (max(rows) + 1) * COLUMN, max(rows.values()) * ROW + 4
-    parts = []
-    for edge in model.edges:
-        (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
-        ends = f'x1="{x1 + BOX_WIDTH}" y1="{y1 + BOX_HEIGHT // 2}" x2="{x2}" y2="{y2 + BOX_HEIGHT // 2}"'
-        parts.append(f'<line {ends} stroke="{HUES[-1]}"><title>{text(edge.label or "refers to", 60)}</title></line>')
+        x, y = node.column * COLUMN + 2, bottoms.get(node.column, 2)
+        words = [node.label, *node.lines, *(edge.label for edge in outgoing[node.id])]
+        height = LINE * len(words) + 8
+        places[node.id], bottoms[node.column] = (x, y), y + height + GAP
+        hue = HUES[{"frame": 1, "object": 0}.get(node.kind, -1)]
+        dashes = ' stroke-dasharray="4 3"' if node.kind == "freed" else ""
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{height}" rx="4" fill="none" stroke="{hue}"{dashes}/>'
+        )
+        parts += [
+            f'<text x="{x + 6}" y="{y + LINE * (at + 1)}" font-size="11" fill="currentColor">{text(line, 36)}</text>'
+            for at, line in enumerate(words)
+        ]
     for node in model.nodes:
         x, y = places[node.id]
-        hue = HUES[0] if node.column else HUES[1]
-        parts.append(
-            f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="none" stroke="{hue}"/>'
-        )
-        for at, line in enumerate(node.label.replace(" at ", "\n").split("\n")[:2]):
-            parts.append(
-                f'<text x="{x + 6}" y="{y + 16 + 15 * at}" font-size="11" fill="currentColor">{text(line, 28)}</text>'
-            )
-    return f'<svg width="{width}" height="{height}" role="img" aria-label="references">{"".join(parts)}</svg>'
+        for at, edge in enumerate(outgoing[node.id], 1 + len(node.lines)):
+            to_x, to_y = places[edge.target]
+            ends = f'x1="{x + BOX_WIDTH}" y1="{y + LINE * at + 11}" x2="{to_x}" y2="{to_y + 11}"'
+            title = text(f"{edge.label}: {node.label} refers to it", 80)
+            lines.append(f'<line {ends} stroke="{HUES[-1]}" marker-end="url(#tip)"><title>{title}</title></line>')
+    width, height = max(bottoms) * COLUMN + BOX_WIDTH + 4, max(bottoms.values())
+    tip = (
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        f'<path d="M0 0 8 4 0 8z" fill="{HUES[-1]}"/></marker></defs>'
+    )
+    return (
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="references">{tip}{"".join(lines)}{"".join(parts)}</svg>'
+    )

@@ -73,31 +73,10 @@ const demoCharts = (() => {
     });
   }
 
-  function references(graph) {
-    const rows = {};
-    const places = graph.nodes.map((node) => (rows[node.column] = (rows[node.column] ?? -1) + 1));
-    return () => ({
-      animation: false, textStyle: { fontFamily: "inherit" },
-      series: [{
-        type: "graph", layout: "none", left: 90, right: 110, top: 24, bottom: 24, symbol: "roundRect",
-        edgeSymbol: ["none", "arrow"], edgeSymbolSize: 9, lineStyle: { color: color("soft"), curveness: 0.08 },
-        label: { show: true, color: color("text"), fontSize: 12, lineHeight: 15 },
-        edgeLabel: { show: true, color: color("soft"), fontSize: 11, formatter: (at) => at.data.label },
-        data: graph.nodes.map((node, at) => ({
-          name: node.id, x: node.column * 100, y: places[at] * 30, symbolSize: [node.column ? 130 : 135, 38],
-          itemStyle: { color: color("raised"), borderColor: color(node.column ? "live" : "free"), borderWidth: 1.5 },
-          label: { formatter: node.label.replace(" at ", "\n") }, tip: node.label,
-        })),
-        links: graph.edges.map((edge) => ({ source: edge.source, target: edge.target, label: edge.label })),
-      }],
-    });
-  }
-
   function start() {
-    for (const { id, chart, timeline, graph } of data.pictures) {
-      const rows = graph ? Math.max(...graph.nodes.map((node) => graph.nodes.filter((one) => one.column === node.column).length)) : 0;
-      byId(id).style.height = chart ? "22rem" : `${timeline ? timeline.lanes.length * 2.4 + 4 : rows * 4 + 3}rem`;
-      page.chartIn(id, chart ? lines(chart) : timeline ? lanes(timeline) : references(graph));
+    for (const { id, chart, timeline } of data.pictures) {
+      byId(id).style.height = chart ? "22rem" : `${timeline.lanes.length * 2.4 + 4}rem`;
+      page.chartIn(id, chart ? lines(chart) : lanes(timeline));
     }
   }
 
