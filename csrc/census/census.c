@@ -1,58 +1,8 @@
-/* census.c - the walk of census.h, shared out among threads, and again without the false objects that it found. */
+/* census.c - the census of census.h: its walk among threads, and again without the false objects that it found. */
 #include "census_parts.h"
 
 #include <pthread.h>
 #include <string.h>
-
-/* Of pools that are left out, too: what others own in them is claimed, the rest is unknown. */
-static void count_live(mi_claims *mine, const mi_pool *pool) {
-    if (pool->size_class != MI_POOL_FREE && !pool->torn) mine->live.blocks[pool->size_class] += pool->used;
-}
-
-static void walk_pool(mi_claims *mine, const mi_pool *pool) {
-    const mi_census_shared *all = mine->all;
-    const mi_layout *layout = all->layout;
-    uint32_t class = pool->size_class;
-    if (class == MI_POOL_FREE || pool->torn) return;
-    uint64_t mask[MI_POOL_MASK_WORDS];
-    mi_census_free_mask(all, pool, mask);
-    uintptr_t start = (uintptr_t)pool->address;
-    uint32_t size = (class + 1) * (uint32_t)layout->alignment, end = mi_census_number(start, layout->pool_nextoffset);
-    count_live(mine, pool);
-    for (uint32_t offset = (uint32_t)layout->pool_header_size; offset < end && offset + size <= all->pool_mask + 1u;
-         offset += size) {
-        if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1) continue;
-        uint32_t before;
-        uintptr_t block = start + offset;
-        int type = mi_census_classify(mine, (const unsigned char *)block, size, &before);
-        if (type < 0 || (all->excluded_count && mi_census_is_excluded(all, block))) continue;
-        const mi_type *known = &all->types->items[type];
-        mi_census_count_object(mine, type, block, before, size, class, 1);
-        if (known->kind == MI_KIND_PLAIN && layout->managed_values == MI_ABSENT) continue;
-        mine->claimer = block;
-        mi_owner_claim(&mine->context, known, block + before);
-        if (mi_owner_is_opaque(known)) mi_census_claim_opaque_later(mine, block, block + before, type);
-    }
-}
-
-static void *walk(void *argument) {
-    enum { RUN = 256 };
-    mi_claims *mine = argument;
-    mi_census_shared *all = mine->all;
-    size_t count = all->heap->pool_count;
-    for (size_t from; (from = atomic_fetch_add(&all->next_pool, RUN)) < count;) {
-        size_t to = from + RUN < count ? from + RUN : count;
-        if (mi_target_is_late(all->target)) {
-            atomic_fetch_add(&all->pools_left, to - from);
-            for (size_t i = from; i < to; i++) count_live(mine, &all->heap->pools[i]);
-            continue;
-        }
-        for (size_t i = from; i < to; i++) walk_pool(mine, &all->heap->pools[i]);
-    }
-    if (all->large) mi_census_walk_large(mine);
-    mi_census_claim_waiting(mine);
-    return NULL;
-}
 
 typedef struct round_state {
     mi_census_shared all;
@@ -68,8 +18,9 @@ static void walk_once(round_state *round, const mi_census_request *request) {
     int running[MI_CENSUS_MAX_THREADS] = {0};
     mi_claims *first = round->workers[0];
     mi_census_claim_types(first);
-    for (int i = 1; i < round->threads; i++) running[i] = !pthread_create(&started[i], NULL, walk, round->workers[i]);
-    walk(first);
+    for (int i = 1; i < round->threads; i++)
+        running[i] = !pthread_create(&started[i], NULL, mi_census_walk, round->workers[i]);
+    mi_census_walk(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
     for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
@@ -187,6 +138,7 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     if (request->mimalloc && !error) error = census->large_error;
     if (!census->large_error) keep_large(&round.all, &large, census);
     round.threads = census->threads = threads_for(request, round.all.large);
+    round.all.alone = round.threads == 1;
     if (!error) error = walk_all(&round, request, census);
     census->walk_ns = mi_os_now_ns() - begun;
     round_close(&round);

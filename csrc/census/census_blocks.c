@@ -27,52 +27,30 @@ long mi_census_span(const mi_census_shared *all, uintptr_t address) {
 mi_error mi_census_find_arenas(mi_census_shared *all) {
     const mi_layout *layout = all->layout;
     const mi_heap *heap = all->heap;
+    size_t first = 0;
+    all->low = UINTPTR_MAX;
     for (size_t i = 0; i < heap->arena_count; i++) {
         const mi_arena *arena = &heap->arenas[i];
         uintptr_t start = (uintptr_t)arena->address, pool = (uintptr_t)layout->pool_size;
+        size_t carved = arena->pools_total - arena->pools_never_used;
         if (!mi_os_maps_covers(&all->target->maps, start, (size_t)layout->arena_size)) return MI_E_UNMAPPED;
         uintptr_t pools = (start + pool - 1) / pool * pool;
-        all->spans[i] = (mi_arena_span){start, pools, pools + (arena->pools_total - arena->pools_never_used) * pool};
+        if (carved > heap->pool_count - first) return MI_E_TORN;
+        all->spans[i] = (mi_arena_span){start, pools, pools + carved * pool, first};
+        first += carved;
+        if (all->spans[i].pools < all->low) all->low = all->spans[i].pools;
+        if (all->spans[i].pools_end > all->high) all->high = all->spans[i].pools_end;
         span_add(all, start >> all->arena_shift, (uint32_t)i);
         if (start & ((uintptr_t)layout->arena_size - 1)) span_add(all, (start >> all->arena_shift) + 1, (uint32_t)i);
     }
     return MI_OK;
 }
 
-long mi_census_span_near(const mi_claims *mine, uintptr_t address) {
-    const mi_arena_span *near = &mine->all->spans[mine->last_span];
-    if (address >= near->pools && address < near->pools_end) return (long)mine->last_span;
-    return mi_census_span(mine->all, address);
-}
-
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block) {
-    mi_census_shared *all = mine->all;
-    long found = mi_census_span_near(mine, address);
-    if (found < 0) {
-        mine->outside++;
-        return 0;
-    }
-    mine->last_span = block->span = (size_t)found;
-    uintptr_t pool = address & ~(uintptr_t)all->pool_mask;
-    const mi_layout *layout = all->layout;
-    if (!mi_census_number(pool, layout->pool_count)) {
-        mine->free++;
-        return 0;
-    }
-    uint32_t class = mi_census_number(pool, layout->pool_szidx), offset = (uint32_t)(address - pool);
-    if (class >= (uint32_t)layout->size_classes || offset < (uint32_t)layout->pool_header_size) {
-        mine->misplaced++;
-        return 0;
-    }
-    uint32_t size = (class + 1) * (uint32_t)layout->alignment, inside = offset - (uint32_t)layout->pool_header_size;
-    uint32_t index = (uint32_t)((uint64_t)inside * all->reciprocal[class] >> 32);
-    if (index * size != inside || offset >= mi_census_number(pool, layout->pool_nextoffset)) {
-        mine->misplaced++;
-        return 0;
-    }
-    block->size_class = class;
-    block->size = size;
-    return 1;
+    long span = mi_census_span_near(mine, address);
+    if (span >= 0) return mi_census_block_in(mine, span, address, block);
+    mine->outside++;
+    return 0;
 }
 
 int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block) {
@@ -88,34 +66,45 @@ int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block) {
 int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size) {
     const mi_census_shared *all = mine->all;
     if (mi_census_span(all, address) < 0)
-        return all->large && mi_large_span_of(all->large, address) && !mi_target_read(all->target, address, to, size);
+        return all->large && mi_large_span_of(all->large, address) &&
+               mi_page_copies_read(mine->copies, address, to, size);
     memcpy(to, (const void *)address, size);
     return 1;
 }
 
+static uintptr_t first_free(const mi_census_shared *all, uintptr_t pool) {
+    uintptr_t block;
+    memcpy(&block, (const void *)(pool + (uintptr_t)all->layout->pool_freeblock), sizeof block);
+    return block;
+}
+
 int mi_census_is_free(const mi_census_shared *all, uintptr_t block) {
-    uintptr_t pool = block & ~(uintptr_t)all->pool_mask, next;
-    uint32_t end = mi_census_number(pool, all->layout->pool_nextoffset), left = (all->pool_mask + 1) / MI_UNIT;
-    memcpy(&next, (const void *)(pool + (uintptr_t)all->layout->pool_freeblock), sizeof next);
+    uintptr_t pool = block & ~(uintptr_t)all->pool_mask, next = first_free(all, pool);
+    uint32_t left = (all->pool_mask + 1) / MI_UNIT;
     while (next && left--) {
         if (next == block) return 1;
-        if (next - pool >= end || next % MI_UNIT) return 0;
+        if (next - pool > all->pool_mask || next % MI_UNIT) return 0;
         memcpy(&next, (const void *)next, sizeof next);
     }
     return 0;
 }
 
-void mi_census_free_mask(const mi_census_shared *all, const mi_pool *pool, uint64_t *mask) {
-    uintptr_t start = (uintptr_t)pool->address, block;
-    uint32_t end = mi_census_number(start, all->layout->pool_nextoffset), left = pool->free;
-    memset(mask, 0, ((all->pool_mask + 1) / MI_UNIT + 63) / 64 * sizeof *mask);
-    for (uint32_t line = 0; line < end; line += 64) __builtin_prefetch((const void *)(start + line));
+/* The blocks that were handed out, less those on the free list, which is followed once. */
+void mi_census_live_blocks(const mi_census_shared *all, size_t place, uint64_t *live) {
+    const mi_pool *pool = &all->heap->pools[place];
+    uintptr_t start = (uintptr_t)pool->address;
+    uint32_t touched = all->pools[place].touched, left = pool->free, class = pool->size_class;
+    uint32_t end = (uint32_t)all->layout->pool_header_size / MI_UNIT + touched * (class + 1u);
+    memcpy(live, all->starts[class], sizeof all->starts[class]);
+    if (pool->untouched && end < MI_POOL_WORDS * 64) {
+        live[end / 64] &= (1ull << (end % 64)) - 1;
+        for (uint32_t word = end / 64 + 1; word < MI_POOL_WORDS; word++) live[word] = 0;
+    }
     if (pool->free == pool->untouched) return; /* nothing was given back: a full or fresh pool */
-    memcpy(&block, (const void *)(start + (uintptr_t)all->layout->pool_freeblock), sizeof block);
-    while (block && left--) {
-        uintptr_t offset = block - start;
-        if (offset >= end || offset % MI_UNIT) return;
-        mask[offset / MI_UNIT / 64] |= 1ull << (offset / MI_UNIT % 64);
+    for (uintptr_t block = first_free(all, start); block && left--;) {
+        uintptr_t unit = (block - start) / MI_UNIT;
+        if (unit >= end || block % MI_UNIT) return;
+        live[unit / 64] &= ~(1ull << (unit % 64));
         memcpy(&block, (const void *)block, sizeof block);
     }
 }

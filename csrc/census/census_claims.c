@@ -26,16 +26,21 @@ void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t
         sign * (int64_t)mi_object_size(mine->all->layout, known, (const unsigned char *)(block + before), room);
 }
 
-static _Atomic uint64_t *claim_word_of(const mi_census_shared *all, size_t span, uintptr_t block, uint64_t *mask) {
-    size_t bit = (block - all->spans[span].start) / MI_UNIT;
-    *mask = 1ull << (bit % 64);
-    return &all->claimed[span * all->claimed_words_per_arena + bit / 64];
+int mi_census_is_claimed(const mi_census_shared *all, size_t bit) {
+    return (int)(atomic_load_explicit(&all->claimed[bit / 64], memory_order_relaxed) >> (bit % 64) & 1);
 }
 
-int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t block) {
-    uint64_t mask;
-    _Atomic uint64_t *word = claim_word_of(all, span, block, &mask);
-    return (atomic_load_explicit(word, memory_order_relaxed) & mask) != 0;
+/* Sets a block's bit; whether it was set before. */
+static int set_claimed(const mi_census_shared *all, size_t bit) {
+    _Atomic uint64_t *word = &all->claimed[bit / 64];
+    uint64_t mask = 1ull << (bit % 64), before;
+    if (all->alone) { /* without the lock on the memory */
+        before = atomic_load_explicit(word, memory_order_relaxed);
+        atomic_store_explicit(word, before | mask, memory_order_relaxed);
+    } else {
+        before = atomic_fetch_or_explicit(word, mask, memory_order_relaxed);
+    }
+    return (before & mask) != 0;
 }
 
 void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type) {
@@ -55,16 +60,16 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     mi_census_block block;
     if (!address) return 0;
     uintptr_t start = address - all->padding;
-    if (all->large && mi_census_span_near(mine, start) < 0) return mi_census_claim_large(mine, address, owner, size);
-    if (!mi_census_block_at(mine, start, &block)) return 0;
+    long span = mi_census_span_near(mine, start);
+    if (span < 0 && all->large) return mi_census_claim_large(mine, address, owner, size);
+    mine->outside += span < 0;
+    if (span < 0 || !mi_census_block_in(mine, span, start, &block)) return 0;
     if (size + all->padding * 3 / 2 > block.size) {
         mine->small++;
         return 0;
     }
-    uint64_t mask;
     uint32_t before;
-    _Atomic uint64_t *word = claim_word_of(all, block.span, start, &mask);
-    if (atomic_load_explicit(word, memory_order_relaxed) & mask) {
+    if (mi_census_is_claimed(all, block.bit)) {
         mine->again++;
         int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
         if (type >= 0) mi_census_note_lookalike(mine, start, type);
@@ -74,7 +79,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
         mine->free++;
         return 0;
     }
-    if (atomic_fetch_or_explicit(word, mask, memory_order_relaxed) & mask) {
+    if (set_claimed(all, block.bit)) {
         mine->again++;
         return 1;
     }
@@ -86,34 +91,18 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
         row->requested_bytes += asked;
     else
         row->unasked++;
-    int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
-    if (type >= 0 && !mi_census_is_excluded(all, start)) {
-        mi_census_count_object(mine, type, start, before, block.size, block.size_class, -1);
-        mi_census_note_lookalike(mine, start, type);
+    const mi_type_key *known = mi_proof_ask(&all->proofs[block.size_class], (const unsigned char *)start, &before);
+    if (known && !mi_census_is_excluded(all, start)) {
+        mi_census_count_object(mine, (int)known->item, start, before, block.size, block.size_class, -1);
+        mi_census_note_lookalike(mine, start, (int)known->item);
     }
-    mine->looked_like_objects += type >= 0;
+    mine->looked_like_objects += known != NULL;
     return 1;
 }
 
-static void ring_claim(mi_claims *mine, unsigned at) {
-    if (!mine->ring[at].address) return;
-    uintptr_t claimer = mine->claimer;
-    mine->claimer = mine->ring[at].claimer;
-    mi_census_claim(mine, mine->ring[at].address, mine->ring[at].owner, mine->ring[at].size);
-    mine->claimer = claimer;
-    mine->ring[at].address = 0;
-}
-
-/* Claims wait in a ring while their lines are fetched. */
-static void claim_later(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
-    unsigned at = mine->ring_next++ % MI_CLAIM_RING;
-    ring_claim(mine, at);
-    mine->ring[at].address = address;
-    mine->ring[at].claimer = mine->claimer;
-    mine->ring[at].owner = owner;
-    mine->ring[at].size = size;
-    __builtin_prefetch((const void *)(address & ~(uintptr_t)mine->all->pool_mask));
-    __builtin_prefetch((const void *)(address - mine->all->padding));
+void mi_census_claim_waiting(mi_claims *mine) {
+    for (unsigned at = 0; at < MI_CLAIM_RING; at++) mi_census_claim_first(mine, &mine->ring[at]);
+    mine->claimer = 0;
 }
 
 void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type) {
@@ -126,25 +115,22 @@ void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t ob
 void mi_census_claim_opaque(mi_claims *mine) {
     for (size_t i = 0; i < mine->opaque_count; i++) {
         const mi_opaque *item = &mine->opaque[i];
-        long span = mi_census_span(mine->all, item->block);
-        if (span < 0 || mi_census_is_claimed(mine->all, (size_t)span, item->block)) continue; /* a buffer after all */
+        mi_census_block block;
+        if (mi_census_span(mine->all, item->block) < 0 || !mi_census_block_at(mine, item->block, &block)) continue;
+        if (mi_census_is_claimed(mine->all, block.bit)) continue; /* a buffer after all */
         mine->claimer = item->block;
         mi_owner_claim_opaque(&mine->context, &mine->all->types->items[item->type], item->object);
     }
-}
-
-void mi_census_claim_waiting(mi_claims *mine) {
-    for (unsigned at = 0; at < MI_CLAIM_RING; at++) ring_claim(mine, at);
 }
 
 int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     mi_census_block block;
     uint32_t before;
     uintptr_t start = word - mine->all->padding;
-    if (!word || word % MI_UNIT) return 0;
+    if (!mi_census_may_be_block(mine->all, word)) return 0;
     if (mi_census_span(mine->all, start) < 0)
         return mine->all->large ? mi_census_claim_large_word(mine, word, owner) : 0;
-    if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(mine->all, block.span, start)) return 0;
+    if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(mine->all, block.bit)) return 0;
     if (mi_census_classify(mine, (const unsigned char *)start, block.size, &before) >= 0) return 0;
     return mi_census_claim(mine, word, owner, 0);
 }
@@ -162,7 +148,9 @@ void mi_census_claim_types(mi_claims *mine) {
 static int claim(struct mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     if (!address) return 0;
     if (owner > MI_OWNER_SET_TABLE) return mi_census_claim(mine, address, owner, size);
-    claim_later(mine, address, owner, size); /* the frequent ones, whose answer nobody waits for */
+    uintptr_t claimer = mine->claimer;                          /* of the rest that it owns */
+    mi_census_claim_later(mine, claimer, address, owner, size); /* the frequent ones, whose answer nobody waits for */
+    mine->claimer = claimer;
     return 1;
 }
 

@@ -50,9 +50,9 @@ void mi_census_note_owner(mi_census_shared *all, size_t span, uintptr_t block, m
     *owner_of(all, span, block) = (uint8_t)(owner + 1);
 }
 
-static uint16_t code_of(mi_claims *mine, size_t span, uintptr_t block, uint32_t size) {
+static uint16_t code_of(mi_claims *mine, size_t span, size_t bit, uintptr_t block, uint32_t size) {
     uint32_t before;
-    if (mi_census_is_claimed(mine->all, span, block)) return (uint16_t)(*owner_of(mine->all, span, block) - 1u);
+    if (mi_census_is_claimed(mine->all, bit)) return (uint16_t)(*owner_of(mine->all, span, block) - 1u);
     int type = mi_census_classify(mine, (const unsigned char *)block, size, &before);
     if (type < 0 || type >= MI_CONTENT_UNKNOWN - MI_OWNERS || mi_census_is_excluded(mine->all, block))
         return MI_CONTENT_UNKNOWN;
@@ -63,23 +63,24 @@ static uint16_t code_of(mi_claims *mine, size_t span, uintptr_t block, uint32_t 
 static uint16_t tell_pool(mi_claims *mine, mi_contents *contents, size_t span, const mi_pool *pool, uint16_t *counts,
                           mi_content **to) {
     const mi_census_shared *all = mine->all;
-    uint64_t mask[MI_POOL_MASK_WORDS];
-    uint16_t codes[MI_POOL_MASK_WORDS * 64], best = MI_CONTENT_UNKNOWN;
+    uint64_t live[MI_POOL_WORDS];
+    uint16_t codes[MI_POOL_WORDS * 64], best = MI_CONTENT_UNKNOWN;
     uintptr_t start = (uintptr_t)pool->address;
     uint32_t size = (pool->size_class + 1u) * (uint32_t)all->layout->alignment, count = 0, most = 0;
-    uint32_t end = mi_census_number(start, all->layout->pool_nextoffset);
-    mi_census_free_mask(all, pool, mask);
-    for (uint32_t offset = (uint32_t)all->layout->pool_header_size;
-         offset < end && offset + size <= all->pool_mask + 1u; offset += size) {
-        if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1) continue;
-        uint16_t code = code_of(mine, span, start + offset, size);
-        codes[count++] = code;
-        contents->seen[code] = 1;
-        if (++counts[code] > most) {
-            most = counts[code];
-            best = code;
+    size_t place = (size_t)(pool - all->heap->pools);
+    mi_census_live_blocks(all, place, live);
+    for (uint32_t word = 0; word < MI_POOL_WORDS; word++) {
+        for (uint64_t bits = live[word]; bits;) {
+            uint32_t offset = mi_census_next(&bits, word);
+            uint16_t code = code_of(mine, span, mi_census_bit(all, place, offset), start + offset, size);
+            codes[count++] = code;
+            contents->seen[code] = 1;
+            if (++counts[code] > most) {
+                most = counts[code];
+                best = code;
+            }
+            if (to) *(*to)++ = (mi_content){(uint16_t)((start + offset - all->spans[span].start) / MI_UNIT), code};
         }
-        if (to) *(*to)++ = (mi_content){(uint16_t)((start + offset - all->spans[span].start) / MI_UNIT), code};
     }
     while (count) counts[codes[--count]] = 0;
     return best;

@@ -3,26 +3,23 @@
 
 void mi_census_each_block(mi_claims *mine, mi_census_visit visit, void *context) {
     const mi_census_shared *all = mine->all;
-    uint64_t mask[MI_POOL_MASK_WORDS];
-    for (size_t i = 0; i < all->heap->pool_count && !mi_target_is_late(all->target); i++) {
-        const mi_pool *pool = &all->heap->pools[i];
-        if (pool->size_class == MI_POOL_FREE || pool->torn) continue;
-        mi_census_free_mask(all, pool, mask);
+    uint64_t live[MI_POOL_WORDS];
+    for (size_t place = 0; place < all->heap->pool_count && !mi_target_is_late(all->target); place++) {
+        const mi_pool *pool = &all->heap->pools[place];
         uintptr_t start = (uintptr_t)pool->address;
-        long span = mi_census_span(all, start);
-        uint32_t size = (pool->size_class + 1u) * (uint32_t)all->layout->alignment, end;
-        memcpy(&end, (const void *)(start + (uintptr_t)all->layout->pool_nextoffset), sizeof end);
-        for (uint32_t offset = (uint32_t)all->layout->pool_header_size;
-             offset < end && offset + size <= all->pool_mask + 1u; offset += size) {
-            if (mask[offset / MI_UNIT / 64] >> (offset / MI_UNIT % 64) & 1 || span < 0) continue;
-            uintptr_t block = start + offset;
-            uint32_t before = all->padding;
-            int type = MI_SEEN_CLAIMED;
-            if (!mi_census_is_claimed(all, (size_t)span, block)) {
-                type = mi_census_classify(mine, (const unsigned char *)block, size, &before);
-                if (type < 0 || mi_census_is_excluded(all, block)) type = MI_SEEN_UNKNOWN;
+        uint32_t size = (pool->size_class + 1u) * (uint32_t)all->layout->alignment;
+        if (pool->size_class == MI_POOL_FREE || pool->torn) continue;
+        mi_census_live_blocks(all, place, live);
+        for (uint32_t word = 0; word < MI_POOL_WORDS; word++) {
+            for (uint64_t bits = live[word]; bits;) {
+                uint32_t offset = mi_census_next(&bits, word), before = all->padding;
+                int type = MI_SEEN_CLAIMED;
+                if (!mi_census_is_claimed(all, mi_census_bit(all, place, offset))) {
+                    type = mi_census_classify(mine, (const unsigned char *)(start + offset), size, &before);
+                    if (type < 0 || mi_census_is_excluded(all, start + offset)) type = MI_SEEN_UNKNOWN;
+                }
+                visit(mine, context, start + offset, pool->size_class, type, before);
             }
-            visit(mine, context, block, pool->size_class, type, before);
         }
     }
 }

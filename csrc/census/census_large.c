@@ -384,6 +384,16 @@ void mi_large_sort(mi_large *large) {
     mi_sort(large->spans, large->span_count, sizeof *large->spans);
     large->sorted = large->span_count;
     size_t before = 0;
+    large->low = large->heap_end = large->mapped = large->high = 0;
+    for (size_t i = 0; i < large->span_count; i++) { /* [heap] and what is mapped lie far apart: the widest gap */
+        const mi_large_span *span = &large->spans[i];
+        if (!i) large->low = large->heap_end = large->mapped = span->start;
+        if (i && span->start - span[-1].end > large->mapped - large->heap_end) {
+            large->heap_end = span[-1].end;
+            large->mapped = span->start;
+        }
+        if (span->end > large->high) large->high = span->end;
+    }
     for (size_t i = 0; i < large->span_count; i++) {
         large->spans[i].before = before;
         before += words_of(&large->spans[i]);

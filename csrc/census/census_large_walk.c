@@ -18,10 +18,11 @@ int mi_census_chunk_of(const mi_claims *mine, uintptr_t address, mi_large_chunk 
 
 static uint32_t cut(uint64_t size) { return size > UINT32_MAX ? UINT32_MAX : (uint32_t)size; }
 
-/* Copies a piece of a chunk: through the window of a walk, or (NULL) by a read of its own, for chunks in no order. */
+/* Copies a piece of a chunk: through the window of a walk, or (NULL) from the pages that were looked at last, for chunks in
+ * no order. A read of its own for each would make the pause of a program with many chunks. */
 static int copy(const mi_claims *mine, mi_window *window, uintptr_t address, void *to, size_t size) {
     if (window) return mi_large_copy(window, address, to, size);
-    return !mi_target_read(mine->all->target, address, to, size);
+    return mi_page_copies_read(mine->copies, address, to, size);
 }
 
 /* The type of what lies in the chunk, or -1; its first bytes are copied to `head`. */

@@ -1,9 +1,10 @@
 /* census_parts.h - what the parts of a census share: where blocks begin, what is claimed, what was counted.
  *
- * census.c walks the pools, census_blocks.c leads from addresses to blocks, census_claims.c takes what objects own,
- * census_roots.c what belongs to the interpreter, census_false.c tells what only looked like an object, census_tables.c
- * opens and adds up the tables, census_each.c goes through all blocks behind the walk, census_large_walk.c does for
- * malloc's chunks what census.c and census_claims.c do for blocks, census_guess.c says what points to the unknown ones. */
+ * census.c has the rounds and threads, census_walk.c walks the pools, census_blocks.c leads from addresses to blocks,
+ * census_claims.c takes what objects own, census_roots.c what belongs to the interpreter, census_false.c tells what only
+ * looked like an object, census_tables.c opens and adds up the tables, census_each.c goes through all blocks behind the
+ * walk, census_large_walk.c does for malloc's chunks what census_walk.c and census_claims.c do for blocks, census_guess.c
+ * says what points to the unknown ones. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
 
@@ -15,11 +16,20 @@
 #include "object_size.h"
 
 enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16, MI_OPAQUE_MOST = 1 << 16 };
+enum { MI_POOL_WORDS = 16 }; /* of a bit for each MI_UNIT of a pool of 16 KiB, the largest that obmalloc.h walks */
 
 /* Where an arena's pools are; found from an address by hash. */
 typedef struct mi_arena_span {
     uintptr_t start, pools, pools_end;
+    size_t first; /* place of its first pool in mi_heap.pools */
 } mi_arena_span;
+
+/* What a claim asks of a pool, so that its header, a page that nothing else of it needs, is not fetched again. */
+typedef struct mi_pool_key {
+    uint32_t bits;    /* where its blocks' bits begin, in words */
+    uint16_t touched; /* blocks that were handed out */
+    uint16_t class;   /* MI_POOL_FREE: nothing is claimed in it */
+} mi_pool_key;
 
 /* A block that was claimed and looks like an object. */
 typedef struct mi_lookalike {
@@ -41,13 +51,18 @@ typedef struct mi_census_shared {
     const mi_types *types;
     mi_arena_span *spans;
     uint32_t *slots; /* open addressing over address / arena_size; span + 1 */
-    unsigned slot_bits, arena_shift;
-    _Atomic uint64_t *claimed; /* one bit per 16 bytes of each arena */
-    size_t claimed_words_per_arena;
+    unsigned slot_bits, arena_shift, pool_shift;
+    mi_pool_key *pools;        /* as mi_heap.pools */
+    _Atomic uint64_t *claimed; /* one bit for each block of the pools in use */
+    size_t claimed_words;
+    uintptr_t low, high; /* pools lie between them */
     uint32_t padding, pool_mask;
     uint32_t reciprocal[MI_MAX_SIZE_CLASSES];
-    atomic_size_t next_pool;   /* pools are handed out to the threads in runs */
-    atomic_size_t pools_left;  /* that were not walked when the time was up */
+    mi_proof proofs[MI_MAX_SIZE_CLASSES];                /* by size class of the small path */
+    uint64_t starts[MI_MAX_SIZE_CLASSES][MI_POOL_WORDS]; /* where the blocks of a pool begin, a bit for each MI_UNIT */
+    int alone;                                           /* one thread walks */
+    atomic_size_t next_pool;                             /* pools are handed out to the threads in runs */
+    atomic_size_t pools_left;                            /* that were not walked when the time was up */
     const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
     size_t excluded_count;
     mi_large *large;         /* malloc's chunks and mimalloc's blocks, or NULL */
@@ -59,8 +74,28 @@ typedef struct mi_census_shared {
     size_t *first_pools;  /* of each arena: the place of its first pool */
 } mi_census_shared;
 
+/* A claim that waits while its memory is fetched; address 0: none. */
+typedef struct mi_claim_order {
+    uintptr_t address, claimer;
+    size_t size;
+    mi_owner owner;
+} mi_claim_order;
+
+/* A type that a walk met, and what it counts of its objects. A line of the cache each. */
+typedef struct mi_met_type {
+    uintptr_t word; /* its address */
+    const mi_type *type;
+    int64_t *counts;      /* its row of mi_claims.objects */
+    int64_t asked;        /* belongs to its number in mi_claims.requested, where it is added in the end */
+    size_t before, least; /* its preheader and basicsize */
+    uint32_t work;
+    uint32_t spare[3];
+} mi_met_type;
+enum { MI_MET_BITS = 9, MI_MET_TYPES = 1 << MI_MET_BITS };
+
 typedef struct mi_claims { /* of one thread */
     mi_census_shared *all;
+    mi_met_type *met; /* MI_MET_TYPES of them */
     mi_owner_context context;
     int64_t *objects;   /* type * size classes of the layout */
     int64_t *requested; /* by type; those of one size are counted at the end */
@@ -68,41 +103,31 @@ typedef struct mi_claims { /* of one thread */
     mi_census_row buffers[MI_OWNERS], live;
     uint64_t outside, misplaced, free, small, again, looked_like_objects;
     uintptr_t claimer;
-    mi_proof_cache last;
-    struct {
-        uintptr_t address, claimer;
-        size_t size;
-        mi_owner owner;
-    } ring[MI_CLAIM_RING];
+    mi_claim_order ring[MI_CLAIM_RING];
     unsigned ring_next;
     size_t last_span;
     mi_opaque *opaque;
     size_t opaque_count;
     mi_lookalike *lookalikes;
     size_t lookalike_count;
-    mi_window window;    /* copies of the chunks that are walked */
-    unsigned char *copy; /* MI_LARGE_COPY bytes of the chunk that is looked into */
+    mi_window window;       /* copies of the chunks that are walked */
+    unsigned char *copy;    /* MI_LARGE_COPY bytes of the chunk that is looked into */
+    mi_page_copies *copies; /* of chunks that are led to in no order */
 } mi_claims;
 
 /* A block in use, as its pool's header has it. */
 typedef struct mi_census_block {
-    size_t span;
+    size_t span, bit;          /* bit: its place in `claimed` */
     uint32_t size, size_class; /* MI_CENSUS_LARGE: a chunk of malloc; its size is cut to 32 bits */
 } mi_census_block;
 enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
 
-/* A number of a pool's header. */
-static inline uint32_t mi_census_number(uintptr_t pool, int32_t offset) {
-    uint32_t number;
-    memcpy(&number, (const void *)(pool + (uintptr_t)offset), sizeof number);
-    return number;
-}
-
 /* The type of the object in a block of `size` bytes whose first bytes are at `at`, or -1; `before`: its place in the block. */
 static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, uint32_t size, uint32_t *before) {
     const mi_census_shared *all = mine->all;
-    return mi_object_in_block(all->layout, all->types, &mine->last, at, size, all->padding, before);
+    return mi_object_in_block(all->layout, all->types, at, size, all->padding, before);
 }
+
 /* ---- census_blocks.c ------------------------------------------------------------------------------------------------ */
 
 /* Finds where the pools of each arena are, all proven mapped. */
@@ -110,26 +135,68 @@ mi_error mi_census_find_arenas(mi_census_shared *all);
 /* The span whose pools hold `address`, or -1. */
 long mi_census_span(const mi_census_shared *all, uintptr_t address);
 /* The same, with the last answer tried first. */
-long mi_census_span_near(const mi_claims *mine, uintptr_t address);
-/* Whether a block in use may begin at `address`; its place on the pool's free list is not looked at. */
+static inline long mi_census_span_near(const mi_claims *mine, uintptr_t address) {
+    const mi_arena_span *near = &mine->all->spans[mine->last_span];
+    if (address >= near->pools && address < near->pools_end) return (long)mine->last_span;
+    return mi_census_span(mine->all, address);
+}
+/* Whether a block in use may begin at `address` in that span; whether it is on the pool's free list is not looked at. */
+static inline int mi_census_block_in(mi_claims *mine, long found, uintptr_t address, mi_census_block *block) {
+    const mi_census_shared *all = mine->all;
+    const mi_arena_span *span = &all->spans[found];
+    const mi_pool_key *pool = &all->pools[span->first + ((address - span->pools) >> all->pool_shift)];
+    uint32_t class = pool->class;
+    mine->last_span = (size_t)found;
+    if (class == MI_POOL_FREE) {
+        mine->free++;
+        return 0;
+    }
+    /* an address in the pool's header wraps around to an index beyond all blocks */
+    uint32_t inside = ((uint32_t)address & all->pool_mask) - (uint32_t)all->layout->pool_header_size;
+    uint32_t size = (class + 1) * MI_UNIT, index = (uint32_t)((uint64_t)inside * all->reciprocal[class] >> 32);
+    if (index >= pool->touched || index * size != inside) {
+        mine->misplaced++;
+        return 0;
+    }
+    *block = (mi_census_block){(size_t)found, (size_t)pool->bits * 64 + index, size, class};
+    return 1;
+}
+/* The same of any address. */
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block);
 /* The same, or a chunk of malloc in use. */
 int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block);
+/* Whether a word may be the address of a block or chunk: most that are read one by one are not, and end here. */
+static inline int mi_census_may_be_block(const mi_census_shared *all, uintptr_t word) {
+    if (!word || word % MI_UNIT) return 0;
+    return (word >= all->low && word < all->high) || (all->large && mi_large_may_hold(all->large, word));
+}
 /* Copies bytes of an arena or of malloc's heaps; false when the address is in neither. */
 int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size);
 static inline int mi_census_word(const mi_claims *mine, uintptr_t address, uintptr_t *word) {
     return !(address % sizeof *word) && mi_census_read(mine, address, word, sizeof *word);
 }
 int mi_census_is_free(const mi_census_shared *all, uintptr_t block);
-/* Sets a bit for each block of the pool that is on its free list. */
-enum { MI_POOL_MASK_WORDS = 64 }; /* a pool of 64 KiB at most, in units of the alignment */
-void mi_census_free_mask(const mi_census_shared *all, const mi_pool *pool, uint64_t *mask);
+/* Sets the bits of `live` where blocks in use begin in the pool at `place` of mi_heap.pools: MI_POOL_WORDS, a bit for each
+ * MI_UNIT. */
+void mi_census_live_blocks(const mi_census_shared *all, size_t place, uint64_t *live);
+/* Takes the lowest bit out of `bits`, of word `word`: where its block begins in the pool. */
+static inline uint32_t mi_census_next(uint64_t *bits, uint32_t word) {
+    uint32_t offset = (word * 64 + (uint32_t)__builtin_ctzll(*bits)) * MI_UNIT;
+    *bits &= *bits - 1;
+    return offset;
+}
 
 /* ---- census_claims.c ------------------------------------------------------------------------------------------------ */
 
 /* Makes the functions that the rules of owners.h call. */
 void mi_census_owners_open(mi_claims *mine);
-int mi_census_is_claimed(const mi_census_shared *all, size_t span, uintptr_t block);
+int mi_census_is_claimed(const mi_census_shared *all, size_t bit);
+/* The place in `claimed` of the block of a size class at `offset` in the pool at `place`. */
+static inline size_t mi_census_bit(const mi_census_shared *all, size_t place, uint32_t offset) {
+    const mi_pool_key *pool = &all->pools[place];
+    uint32_t inside = offset - (uint32_t)all->layout->pool_header_size;
+    return (size_t)pool->bits * 64 + (size_t)((uint64_t)inside * all->reciprocal[pool->class] >> 32);
+}
 /* Whether the block looks like an object and is known to be none. */
 int mi_census_is_excluded(const mi_census_shared *all, uintptr_t block);
 /* Adds an object to its type and size class; sign -1 takes it back. */
@@ -144,10 +211,32 @@ void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type);
 /* Claims by the words of an object's structure: behind the walk, or now where too many wait for that already. */
 void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type);
 void mi_census_claim_opaque(mi_claims *mine);
+/* Claims what waits longest. */
+static inline void mi_census_claim_first(mi_claims *mine, mi_claim_order *order) {
+    if (!order->address) return;
+    mine->claimer = order->claimer;
+    mi_census_claim(mine, order->address, order->owner, order->size);
+    order->address = 0;
+}
+/* Claims when the memory was fetched, for the object whose block `claimer` is. */
+static inline void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uintptr_t address, mi_owner owner,
+                                         size_t size) {
+    mi_claim_order *order = &mine->ring[mine->ring_next++ % MI_CLAIM_RING];
+    mi_census_claim_first(mine, order);
+    *order = (mi_claim_order){address, claimer, size, owner};
+    __builtin_prefetch((const void *)(address - mine->all->padding));
+}
 /* Claims what waits for its memory to be fetched. */
 void mi_census_claim_waiting(mi_claims *mine);
 /* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */
 void mi_census_claim_types(mi_claims *mine);
+
+/* ---- census_walk.c -------------------------------------------------------------------------------------------------- */
+
+mi_error mi_census_walk_open(mi_claims *mine);
+void mi_census_walk_close(mi_claims *mine);
+/* Walks pools, and chunks of malloc, until none is left; a thread's function: the argument is its mi_claims. */
+void *mi_census_walk(void *argument);
 
 /* ---- census_false.c ------------------------------------------------------------------------------------------------- */
 

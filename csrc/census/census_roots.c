@@ -16,7 +16,7 @@ static uintptr_t word_at(uintptr_t address) {
 /* Claims the block that the item at `item` lies in: at its start, or behind a GC head and pre-header. Its place in the
  * block, or -1. */
 static int claim_item(mi_claims *mine, uintptr_t item, mi_owner owner, mi_census_block *block) {
-    if (!item || item % MI_UNIT) return -1;
+    if (!mi_census_may_be_block(mine->all, item)) return -1;
     for (int before = 0; before <= 2 * MI_UNIT; before += MI_UNIT) {
         uintptr_t start = item - (uintptr_t)before - mine->all->padding;
         if (!mi_census_find(mine, start, block)) continue;
@@ -89,6 +89,7 @@ void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t
         if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)layout->free_lists_size);
         if (root->memory_errors) claim_memory_errors(mine, word_at(root->memory_errors));
         for (size_t at = 0; at + sizeof(uintptr_t) <= root->size; at += sizeof(uintptr_t))
-            claim_word(mine, word_at(root->address + at), DEPTH);
+            if (mi_census_may_be_block(mine->all, word_at(root->address + at)))
+                claim_word(mine, word_at(root->address + at), DEPTH);
     }
 }

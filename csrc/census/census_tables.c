@@ -3,6 +3,35 @@
 
 #include <string.h>
 
+static void make_classes(mi_census_shared *all) {
+    const mi_layout *layout = all->layout;
+    for (uint32_t class = 0; class < (uint32_t)layout->size_classes; class ++) {
+        uint32_t size = (class + 1) * (uint32_t)layout->alignment, at = (uint32_t)layout->pool_header_size;
+        all->reciprocal[class] = (uint32_t)((1ull << 32) / size) + 1;
+        all->proofs[class] = mi_proof_of(layout, all->types, size, all->padding);
+        for (; at + size <= all->pool_mask + 1; at += size)
+            all->starts[class][at / MI_UNIT / 64] |= 1ull << (at / MI_UNIT % 64);
+    }
+}
+
+/* Bits for the blocks of pools in use alone: of a heap that is almost empty they are almost nothing. */
+static mi_error make_pools(mi_census_shared *all) {
+    const mi_heap *heap = all->heap;
+    all->pools = mi_os_alloc((heap->pool_count + 1) * sizeof *all->pools);
+    if (!all->pools) return MI_E_MEMORY;
+    for (size_t i = 0; i < heap->pool_count; i++) {
+        const mi_pool *pool = &heap->pools[i];
+        all->pools[i] = (mi_pool_key){(uint32_t)all->claimed_words, 0, MI_POOL_FREE};
+        if (pool->size_class == MI_POOL_FREE || pool->torn) continue;
+        uint32_t touched = (uint32_t)pool->used + pool->free - pool->untouched;
+        all->pools[i].touched = (uint16_t)touched;
+        all->pools[i].class = pool->size_class;
+        all->claimed_words += (touched + 63) / 64;
+    }
+    all->claimed = mi_os_alloc((all->claimed_words + 1) * sizeof *all->claimed);
+    return all->claimed ? MI_OK : MI_E_MEMORY;
+}
+
 mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *request, mi_census *census) {
     const mi_layout *layout = request->layout;
     const mi_heap *heap = request->heap;
@@ -13,28 +42,24 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     all->types = request->types;
     all->padding = request->padding;
     all->pool_mask = (uint32_t)layout->pool_size - 1;
+    if (layout->pool_size > MI_POOL_WORDS * 64 * MI_UNIT) return MI_E_LAYOUT;
     while ((1u << all->arena_shift) < (uint32_t)layout->arena_size) all->arena_shift++;
+    while ((1u << all->pool_shift) < (uint32_t)layout->pool_size) all->pool_shift++;
     for (all->slot_bits = 8; (size_t)1 << all->slot_bits < heap->arena_count * 8; all->slot_bits++) {
     }
-    for (uint32_t class = 0; class < (uint32_t)layout->size_classes; class ++)
-        all->reciprocal[class] = (uint32_t)((1ull << 32) / ((class + 1) * (uint32_t)layout->alignment)) + 1;
-    all->claimed_words_per_arena = (size_t)layout->arena_size / MI_UNIT / 64;
     size_t slots = sizeof *all->slots << all->slot_bits, spans = (heap->arena_count + 1) * sizeof *all->spans;
-    census->bitmap_bytes = heap->arena_count * all->claimed_words_per_arena * 8;
-    census->table_bytes = slots + spans;
     all->slots = mi_os_alloc(slots);
     all->spans = mi_os_alloc(spans);
-    all->claimed = mi_os_alloc(census->bitmap_bytes + 8);
-    if (!all->slots || !all->spans || !all->claimed) return MI_E_MEMORY;
-    return mi_census_find_arenas(all);
-}
-
-static size_t claimed_size(const mi_census_shared *all) {
-    return all->heap->arena_count * all->claimed_words_per_arena * sizeof(uint64_t);
+    if (!all->slots || !all->spans) return MI_E_MEMORY;
+    make_classes(all);
+    mi_error error = make_pools(all);
+    census->bitmap_bytes = all->claimed_words * sizeof *all->claimed;
+    census->table_bytes = slots + spans + heap->pool_count * sizeof *all->pools;
+    return error ? error : mi_census_find_arenas(all);
 }
 
 void mi_census_shared_reset(mi_census_shared *all) {
-    memset((void *)all->claimed, 0, claimed_size(all));
+    memset((void *)all->claimed, 0, all->claimed_words * sizeof *all->claimed);
     atomic_store(&all->next_pool, 0);
     atomic_store(&all->pools_left, 0);
     atomic_store(&all->next_word, 0);
@@ -45,7 +70,8 @@ void mi_census_shared_reset(mi_census_shared *all) {
 void mi_census_shared_close(mi_census_shared *all) {
     mi_os_free(all->slots, sizeof *all->slots << all->slot_bits);
     mi_os_free(all->spans, (all->heap->arena_count + 1) * sizeof *all->spans);
-    mi_os_free((void *)all->claimed, claimed_size(all) + 8);
+    mi_os_free(all->pools, (all->heap->pool_count + 1) * sizeof *all->pools);
+    mi_os_free((void *)all->claimed, (all->claimed_words + 1) * sizeof *all->claimed);
 }
 
 static size_t counts_size(const mi_census_shared *all) {
@@ -60,15 +86,14 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
     mine->all = all;
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
     mine->copy = all->large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
-    int open = !all->large || (mine->copy && !mi_window_open(&mine->window, &all->large->pages));
+    mine->copies = all->large ? mi_page_copies_open(all->target->pid) : NULL;
+    int open = !all->large || (mine->copy && mine->copies && !mi_window_open(&mine->window, &all->large->pages));
     mine->opaque = mi_os_alloc(MI_OPAQUE_MOST * sizeof *mine->opaque);
-    if (!mine->lookalikes || !mine->opaque || !open) {
+    if (!mine->lookalikes || !mine->opaque || !open || mi_census_walk_open(mine)) {
         mi_census_claims_close(mine);
         return NULL;
     }
     size_t types = all->types->count;
-    for (int place = 0; place < MI_PLACES; place++)
-        mine->last.word[place] = all->types->items[0].address; /* item 0, as last.type is */
     mi_census_owners_open(mine);
     mine->objects = (int64_t *)(mine + 1);
     mine->requested = mine->objects + types * all->classes;
@@ -79,7 +104,9 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
 
 void mi_census_claims_close(mi_claims *mine) {
     if (!mine) return;
+    mi_census_walk_close(mine);
     mi_window_close(&mine->window);
+    if (mine->copies) mi_page_copies_close(mine->copies);
     mi_os_free(mine->copy, MI_LARGE_COPY);
     mi_os_free(mine->opaque, MI_OPAQUE_MOST * sizeof *mine->opaque);
     mi_os_free(mine->lookalikes, MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);

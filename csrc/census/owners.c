@@ -133,14 +133,9 @@ static void claim_instance(const mi_owner_context *context, const mi_type *type,
 /* ---- the other kinds with a rule of their own ---------------------------------------------------------------------- */
 
 static void claim_list(const mi_owner_context *context, uintptr_t object) {
-    const mi_layout *layout = context->layout;
-    int64_t size = (int64_t)mi_owner_word(object, layout->object_var_size);
-    int64_t allocated = (int64_t)mi_owner_word(object, layout->list_allocated);
-    if (size < 0 || size > allocated || allocated > (int64_t)1 << 40) return;
-    /* free-threaded builds have the capacity in front of the items, in the same block (_PyListArray) */
-    uintptr_t before = layout->free_threaded ? sizeof(int64_t) : 0, items = mi_owner_word(object, layout->list_items);
-    if (items)
-        context->claim(context->claims, items - before, MI_OWNER_LIST_ITEMS, (size_t)allocated * 8 + (size_t)before);
+    size_t size;
+    uintptr_t items = mi_owner_list_items(context->layout, object, &size);
+    if (items) context->claim(context->claims, items, MI_OWNER_LIST_ITEMS, size);
 }
 
 static void claim_set(const mi_owner_context *context, uintptr_t object) {

@@ -73,7 +73,7 @@ typedef struct mi_owner_context {
 void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintptr_t object);
 /* Whether more of what the type's objects own is found by the words of their structures (owners_words.c), and that. A word
  * may lead to another owner's buffer: it is to be called when the exact rules have claimed theirs. */
-int mi_owner_is_opaque(const mi_type *type);
+static inline int mi_owner_is_opaque(const mi_type *type) { return type->owns == MI_OWNS_WORDS; }
 void mi_owner_claim_opaque(const mi_owner_context *context, const mi_type *type, uintptr_t object);
 
 #endif

@@ -57,11 +57,6 @@ void mi_owner_claim_words(const mi_owner_context *context, uintptr_t object, siz
     }
 }
 
-int mi_owner_is_opaque(const mi_type *type) {
-    return type->kind >= MI_KIND_EXPAT || type->kind == MI_KIND_STRINGIO || type->kind == MI_KIND_METHODCALLER ||
-           type->kind == MI_KIND_UFUNC;
-}
-
 void mi_owner_claim_opaque(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (rules[i].kind == type->kind)

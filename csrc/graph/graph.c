@@ -40,7 +40,6 @@ typedef struct builder {
     size_t edge_count;
     waiting waiting[WAITING];
     size_t came, numbered, written; /* of them, counted from the first on */
-    mi_proof_cache last;
     const mi_mapping *mapping; /* the last that was asked for being a file's, and the answer */
     int mapping_of_file;
     mi_error error;
@@ -73,7 +72,7 @@ static int64_t count_of(const builder *build, uintptr_t object) {
 
 static int object_in_block(builder *build, uintptr_t block, uint32_t size, uintptr_t *object) {
     uint32_t before;
-    int type = mi_object_in_block(build->layout, build->source->types, &build->last, (const unsigned char *)block, size,
+    int type = mi_object_in_block(build->layout, build->source->types, (const unsigned char *)block, size,
                                   build->source->padding, &before);
     if (type >= 0) *object = block + before;
     return type;
@@ -587,7 +586,6 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
     build.owners = (mi_owner_context){
         build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain, heap_word, heap_room, 0};
-    for (int place = 0; place < MI_PLACES; place++) build.last.word[place] = source->types->items[0].address;
     mi_address_index_init(&graph->index);
     mi_error error = mi_blocks_open(&build.blocks, source->heap, build.layout);
     if (!error) error = arenas_note(&build);

@@ -1,4 +1,4 @@
-/* object_proof.c - the rule of object_proof.h. */
+/* object_proof.c - the parts of object_proof.h that are asked less often. */
 #include "object_proof.h"
 
 #include <string.h>
@@ -33,34 +33,4 @@ int64_t mi_object_count(const mi_layout *layout, const unsigned char *object) {
 int mi_object_type(const mi_layout *layout, const mi_types *types, const unsigned char *object) {
     int type = mi_types_find(types, word_at(object, layout->object_type));
     return type >= 0 && mi_object_count(layout, object) ? type : -1;
-}
-
-/* Decides by a place whose second word is the type of that index. */
-static int decide(const mi_layout *layout, const mi_types *types, int type, const unsigned char *object, uint32_t room,
-                  uint32_t before) {
-    const mi_type *known = &types->items[type];
-    return known->preheader == before && known->basicsize <= room && mi_object_count(layout, object) ? type : -1;
-}
-
-int mi_object_in_block(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache,
-                       const unsigned char *block, uint32_t size, uint32_t padding, uint32_t *before) {
-    uint32_t around = padding * 3 / 2, header = (uint32_t)layout->object_size;
-    if (size < around + header) return -1; /* _PyMem_DebugRawAlloc: two words before, one behind */
-    size -= around;
-    block += padding;
-    for (uint32_t place = 0; place < MI_PLACES && size >= place * MI_PLACE_BYTES + header; place++) {
-        uint32_t at = place * MI_PLACE_BYTES;
-        uintptr_t word = word_at(block + at, layout->object_type);
-        int type = cache->type[place];
-        if (word != cache->word[place]) {
-            type = mi_types_find(types, word);
-            if (type < 0) continue;
-            cache->word[place] = word;
-            cache->type[place] = type;
-        }
-        type = decide(layout, types, type, block + at, size - at, at);
-        if (type >= 0) *before = padding + at;
-        return type;
-    }
-    return -1;
 }

@@ -4,30 +4,83 @@
  * objects, it fits into its block, and its reference count is one that a living object can have. The first place of a
  * block with a type in its second word decides alone, since what lies before an object (links of the collector, a dict,
  * weak references) is never a type: a dead int whose digit is the id of a class is no object of that class behind a GC head.
- * A buffer may pass all of it: what an owner claims is a buffer, whatever it looks like. */
+ * A buffer may pass all of it: what an owner claims is a buffer, whatever it looks like.
+ * It is asked of every block of the heap, several times of some, so it is inline. */
 #ifndef MI_OBJECT_PROOF_H
 #define MI_OBJECT_PROOF_H
+
+#include <string.h>
 
 #include "types.h"
 
 /* Where in a block an object may begin: at its start, behind a GC head, behind a GC head and a pre-header. */
 enum { MI_PLACES = 3, MI_PLACE_BYTES = 16 };
 
-/* The type that was found last at each place: the next block is often of the same. */
-typedef struct mi_proof_cache {
-    uintptr_t word[MI_PLACES];
-    int type[MI_PLACES];
-} mi_proof_cache;
-
 /* The count of a living object whose header is readable at `object`, 0 where it has none that such an object can have. */
 int64_t mi_object_count(const mi_layout *layout, const unsigned char *object);
-/* The index of the type of the object in a block of `size` bytes, all readable at `block`, or -1.
- * padding -- what a debug allocator puts before a block's content; half as much lies behind it
- * before  -- out: bytes from the block's start to the object, where there is one */
-int mi_object_in_block(const mi_layout *layout, const mi_types *types, mi_proof_cache *cache,
-                       const unsigned char *block, uint32_t size, uint32_t padding, uint32_t *before);
-/* The same of memory that is no block: an object that begins at `object`, with its header readable. What its type puts
- * before it and its size are still to be proven. */
+/* The same of memory that is no block: the index of the type of an object that begins at `object`, or -1, with its header
+ * readable. What its type puts before it and its size are still to be proven. */
 int mi_object_type(const mi_layout *layout, const mi_types *types, const unsigned char *object);
+
+/* What the rule asks of every block of a size: worked out once, not for each of them. */
+typedef struct mi_proof {
+    const mi_layout *layout;
+    const mi_types *types;
+    size_t type,
+        count; /* where in an object its type and its count are; count is not used where never and some are 0 */
+    mi_count_bits bits;
+    uint32_t padding, room; /* before the content of a block; of the content */
+    uint32_t end;           /* an object begins below */
+} mi_proof;
+
+/* size    -- of the block
+ * padding -- what a debug allocator puts before a block's content; half as much lies behind it */
+static inline mi_proof mi_proof_of(const mi_layout *layout, const mi_types *types, uint32_t size, uint32_t padding) {
+    uint32_t around = padding * 3 / 2, header = (uint32_t)layout->object_size; /* _PyMem_DebugRawAlloc */
+    uint32_t room = size < around + header ? 0 : size - around;
+    uint32_t end = room ? room - header + 1 : 0, most = MI_PLACES * MI_PLACE_BYTES;
+    size_t count = types->count_bits.some ? (size_t)layout->object_refcount : 0;
+    return (mi_proof){.layout = layout,
+                      .types = types,
+                      .type = (size_t)layout->object_type,
+                      .count = count,
+                      .bits = types->count_bits,
+                      .padding = padding,
+                      .room = room,
+                      .end = end < most ? end : most};
+}
+
+/* Whether mi_object_count() is not 0. */
+static inline int mi_proof_lives(const mi_proof *proof, const unsigned char *object) {
+    uint64_t count;
+    if (!proof->bits.some) return mi_object_count(proof->layout, object) != 0;
+    memcpy(&count, object + proof->count, sizeof count);
+    return !(count & proof->bits.never) && count & proof->bits.some;
+}
+
+/* The type of the object in a block that is readable at `block`, or NULL. before -- out: bytes from the block's start to
+ * the object, where there is one */
+static inline const mi_type_key *mi_proof_ask(const mi_proof *proof, const unsigned char *block, uint32_t *before) {
+    block += proof->padding;
+    for (uint32_t at = 0; at < proof->end; at += MI_PLACE_BYTES) {
+        uintptr_t word;
+        memcpy(&word, block + at + proof->type, sizeof word);
+        const mi_type_key *known = mi_types_key(proof->types, word);
+        if (!known) continue;
+        *before = proof->padding + at;
+        int proven =
+            known->preheader == at && known->basicsize <= proof->room - at && mi_proof_lives(proof, block + at);
+        return proven ? known : NULL;
+    }
+    return NULL;
+}
+
+/* The same of one block: the index of the type, or -1. */
+static inline int mi_object_in_block(const mi_layout *layout, const mi_types *types, const unsigned char *block,
+                                     uint32_t size, uint32_t padding, uint32_t *before) {
+    mi_proof proof = mi_proof_of(layout, types, size, padding);
+    const mi_type_key *known = mi_proof_ask(&proof, block, before);
+    return known ? (int)known->item : -1;
+}
 
 #endif

@@ -123,6 +123,36 @@ static mi_sizing sizing_of(const mi_layout *layout, const mi_type *type) {
     return MI_SIZING_FIXED;
 }
 
+/* By its kind, or for the values of instances up to 3.12 (owners.c, claim_instance). */
+static mi_owning owning_of(const mi_layout *layout, const mi_type *type) {
+    switch ((mi_kind)type->kind) {
+    case MI_KIND_STRINGIO:
+    case MI_KIND_METHODCALLER:
+    case MI_KIND_UFUNC: return MI_OWNS_WORDS;
+    case MI_KIND_PLAIN:
+    case MI_KIND_BYTES:
+    case MI_KIND_INT: break;
+    default: return type->kind >= MI_KIND_EXPAT ? MI_OWNS_WORDS : MI_OWNS_NAMED;
+    }
+    int managed = layout->managed_values != MI_ABSENT && type->flags & (uint64_t)(uint32_t)layout->type_managed_dict;
+    return managed ? MI_OWNS_NAMED : MI_OWNS_NOTHING;
+}
+
+/* From 3.14 on overflow and flags lie behind 32 bits of count, and an object that is kept for later has the address of the
+ * next one in their place (pycore_freelist.h): the upper half of it is no overflow of a count. */
+static mi_count_bits count_bits_of(const mi_layout *layout) {
+    unsigned char never[sizeof(uint64_t)] = {0}, some[sizeof(uint64_t)] = {0};
+    mi_count_bits bits = {0};
+    const uint64_t low = UINT32_MAX, high = ~low;
+    if (layout->object_refcount == MI_ABSENT) return bits;
+    if (layout->object_refcount_size != 4) return (mi_count_bits){high, low};
+    memset(some, 0xff, sizeof(uint32_t));
+    memset(never + (layout->object_overflow - layout->object_refcount), 0xff, sizeof(uint16_t));
+    memcpy(&bits.never, never, sizeof never);
+    memcpy(&bits.some, some, sizeof some);
+    return bits;
+}
+
 static mi_error read_type(const mi_target *target, const mi_layout *layout, uintptr_t address, mi_type *type) {
     int64_t basicsize, itemsize;
     mi_error error = read_part(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
@@ -139,6 +169,7 @@ static mi_error read_type(const mi_target *target, const mi_layout *layout, uint
     if (type->kind == MI_KIND_STR) type->basicsize = (uint32_t)layout->str_ascii_size;
     type->sizing = (uint8_t)sizing_of(layout, type);
     type->generic = (uint8_t)has(type->flags, HEAPTYPE);
+    type->owns = (uint8_t)owning_of(layout, type);
     return MI_OK;
 }
 
@@ -146,11 +177,12 @@ mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout
                        size_t count) {
     memset(types, 0, sizeof *types);
     types->room = count;
+    types->count_bits = count_bits_of(layout);
     types->items = mi_os_alloc(count * sizeof *types->items);
     for (types->index_bits = 12; (size_t)1 << types->index_bits < count * 4; types->index_bits++) {
     }
-    types->index = mi_os_alloc(sizeof *types->index << types->index_bits);
-    if (!types->items || !types->index) {
+    types->keys = mi_os_alloc(sizeof *types->keys << types->index_bits);
+    if (!types->items || !types->keys) {
         mi_types_free(types);
         return MI_E_MEMORY;
     }
@@ -162,14 +194,20 @@ mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout
         uint64_t hash = mi_types_hash(addresses[i]), bit = hash >> 48;
         types->filter[bit >> 6] |= 1ull << (bit & 63);
         size_t at = (size_t)(hash >> (64 - types->index_bits));
-        while (types->index[at]) at = (at + 1) & mask;
-        types->index[at] = (uint32_t)++types->count;
+        while (types->keys[at].address) at = (at + 1) & mask;
+        const mi_type *type = &types->items[types->count];
+        types->keys[at] = (mi_type_key){.address = type->address,
+                                        .item = (uint32_t)types->count++,
+                                        .basicsize = type->basicsize,
+                                        .preheader = type->preheader,
+                                        .sizing = type->sizing,
+                                        .owns = type->owns};
     }
     return MI_OK;
 }
 
 void mi_types_free(mi_types *types) {
     mi_os_free(types->items, types->room * sizeof *types->items);
-    if (types->index) mi_os_free(types->index, sizeof *types->index << types->index_bits);
+    if (types->keys) mi_os_free(types->keys, sizeof *types->keys << types->index_bits);
     memset(types, 0, sizeof *types);
 }

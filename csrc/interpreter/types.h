@@ -55,6 +55,9 @@ typedef enum mi_kind {
 /* How the size of an object follows from it (object_size.h). */
 typedef enum mi_sizing { MI_SIZING_FIXED, MI_SIZING_STR, MI_SIZING_INT, MI_SIZING_VAR, MI_SIZING_INLINE } mi_sizing;
 
+/* Whether objects own what is no object: nothing; what their structure names; and what is found by its words alone. */
+typedef enum mi_owning { MI_OWNS_NOTHING, MI_OWNS_NAMED, MI_OWNS_WORDS } mi_owning;
+
 typedef struct mi_type {
     uintptr_t address;
     uint64_t flags;
@@ -65,13 +68,30 @@ typedef struct mi_type {
     uint16_t kind;
     uint8_t sizing;
     uint8_t generic; /* 1: objects come from tp_alloc, which makes room for one item more */
+    uint8_t owns;    /* a mi_owning: whether an object of it may own buffers (owners.h) */
 } mi_type;
+
+/* Which bits of the 8 bytes at an object's count a living one has not set, and of which it has one at least; all zero where
+ * its count is not in one place (free-threaded builds). */
+typedef struct mi_count_bits {
+    uint64_t never, some;
+} mi_count_bits;
+
+/* What is asked first of a type that a word names. */
+typedef struct mi_type_key {
+    uintptr_t address; /* 0: no type */
+    uint32_t item;
+    uint32_t basicsize; /* this and the rest as in mi_type */
+    uint16_t preheader;
+    uint8_t sizing, owns;
+} mi_type_key;
 
 typedef struct mi_types {
     mi_type *items;
     size_t count, room;
-    uint32_t *index; /* open addressing; item + 1 */
+    mi_type_key *keys; /* open addressing */
     unsigned index_bits;
+    mi_count_bits count_bits;
     uint64_t filter[1024]; /* one bit per 16 bits of hash: most words are no type, and end here */
 } mi_types;
 
@@ -82,14 +102,20 @@ void mi_types_free(mi_types *types);
 
 static inline uint64_t mi_types_hash(uintptr_t address) { return (uint64_t)address * 0x9E3779B97F4A7C15u; }
 
-/* The index of the type at `word`, or -1. */
-static inline int mi_types_find(const mi_types *types, uintptr_t word) {
+/* The type at `word`, or NULL. */
+static inline const mi_type_key *mi_types_key(const mi_types *types, uintptr_t word) {
     uint64_t hash = mi_types_hash(word), bit = hash >> 48;
-    if (!(types->filter[bit >> 6] >> (bit & 63) & 1)) return -1;
+    if (!(types->filter[bit >> 6] >> (bit & 63) & 1)) return NULL;
     size_t mask = ((size_t)1 << types->index_bits) - 1, at = (size_t)(hash >> (64 - types->index_bits));
-    for (uint32_t item; (item = types->index[at]); at = (at + 1) & mask)
-        if (types->items[item - 1].address == word) return (int)item - 1;
-    return -1;
+    for (const mi_type_key *key; (key = &types->keys[at])->address; at = (at + 1) & mask)
+        if (key->address == word) return key;
+    return NULL;
+}
+
+/* Its index, or -1. */
+static inline int mi_types_find(const mi_types *types, uintptr_t word) {
+    const mi_type_key *key = mi_types_key(types, word);
+    return key ? (int)key->item : -1;
 }
 
 #endif

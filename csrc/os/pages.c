@@ -216,3 +216,51 @@ uintptr_t mi_window_word(mi_window *window, uintptr_t address) {
     if (at) memcpy(&word, at, sizeof word);
     return word;
 }
+
+/* ---- pages in no order ----------------------------------------------------------------------------------------------- */
+
+enum { COPIES = 32 };
+struct mi_page_copies {
+    pid_t pid;
+    size_t page;
+    uintptr_t starts[COPIES]; /* 0: none */
+    unsigned char bytes[];
+};
+
+static size_t copies_size(void) { return sizeof(mi_page_copies) + COPIES * mi_os_page_size(); }
+
+mi_page_copies *mi_page_copies_open(pid_t pid) {
+    mi_page_copies *copies = mi_os_alloc(copies_size());
+    if (!copies) return NULL;
+    copies->pid = pid;
+    copies->page = mi_os_page_size();
+    return copies;
+}
+
+void mi_page_copies_close(mi_page_copies *copies) { mi_os_free(copies, copies_size()); }
+
+/* The copy of the page that begins at `start`, or NULL. */
+static const unsigned char *copy_of(mi_page_copies *copies, uintptr_t start) {
+    size_t place = (size_t)(start / copies->page) % COPIES;
+    unsigned char *bytes = copies->bytes + place * copies->page;
+    if (copies->starts[place] == start && start) return bytes;
+    copies->starts[place] = 0;
+    if (mi_os_read(copies->pid, start, bytes, copies->page)) return NULL;
+    copies->starts[place] = start;
+    return bytes;
+}
+
+int mi_page_copies_read(mi_page_copies *copies, uintptr_t address, void *to, size_t size) {
+    unsigned char *at = to;
+    while (size) {
+        size_t inside = (size_t)(address % copies->page), part = copies->page - inside;
+        if (part > size) part = size;
+        const unsigned char *bytes = copy_of(copies, address - inside);
+        if (!bytes) return 0;
+        memcpy(at, bytes + inside, part);
+        at += part;
+        address += part;
+        size -= part;
+    }
+    return 1;
+}

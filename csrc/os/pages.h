@@ -49,4 +49,11 @@ const void *mi_window_at(mi_window *window, uintptr_t address, size_t size);
 /* A word, 0 where it cannot be read. */
 uintptr_t mi_window_word(mi_window *window, uintptr_t address);
 
+/* Copies of pages that were read last, in no order: for small pieces here and there, of which many lie in one page. */
+typedef struct mi_page_copies mi_page_copies;
+mi_page_copies *mi_page_copies_open(pid_t pid); /* NULL: no memory */
+void mi_page_copies_close(mi_page_copies *copies);
+/* False where a page cannot be read. */
+int mi_page_copies_read(mi_page_copies *copies, uintptr_t address, void *to, size_t size);
+
 #endif
