@@ -149,28 +149,8 @@ static void read_names(const outside *outside, const mi_types *types) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------ */
 
-static mi_error count(outside *outside, const mi_runtime *runtime) {
-    mi_types types;
-    mi_census_job census = outside->job->census;
-    mi_error error = find_types(outside, runtime);
-    if (error) return error;
-    error = mi_types_read(&types, &outside->target, outside->layout, outside->types, outside->count);
-    if (error) return error;
-    census.request.types = &types;
-    census.rows = outside->job->rows;
-    census.runtime = runtime->address;
-    census.frozen = 1;
-    census.request.small_only = 1; /* what leads to malloc's heaps is our own C library's, which stays */
-    error = mi_census_job_run(&outside->target, &census);
-    if (!error) read_names(outside, &types);
-    *outside->job->types_cut = outside->cut;
-    mi_types_free(&types);
-    return error;
-}
-
-mi_error mi_census_outside_run(const mi_target *self, void *job) {
-    outside outside = {.job = job, .layout = ((const mi_outside_job *)job)->census.request.layout};
-    const mi_outside_job *order = job;
+static mi_error open_outside(const mi_target *self, const mi_outside_job *order, outside *outside, mi_runtime *runtime,
+                             mi_types *types) {
     const uintptr_t keep[] = {
         (uintptr_t)self->maps.items,
         (uintptr_t)order,
@@ -184,10 +164,49 @@ mi_error mi_census_outside_run(const mi_target *self, void *job) {
         (uintptr_t)order->census.request.roots,
     };
     mi_error error = mi_replica_make(order->from, order->pages, keep, sizeof keep / sizeof *keep, order->replica);
-    if (!error) error = mi_target_open(&outside.target, MI_TARGET_SELF, 0);
+    if (!error) error = mi_target_open(&outside->target, MI_TARGET_SELF, 0);
     if (error) return error;
-    mi_runtime runtime = {&outside.target, outside.layout, order->runtime};
-    outside.types = mi_os_alloc(MI_OUTSIDE_TYPES * sizeof *outside.types);
-    error = outside.types ? count(&outside, &runtime) : MI_E_MEMORY;
+    *runtime = (mi_runtime){&outside->target, outside->layout, order->runtime};
+    outside->types = mi_os_alloc(MI_OUTSIDE_TYPES * sizeof *outside->types);
+    error = outside->types ? find_types(outside, runtime) : MI_E_MEMORY;
+    if (!error) error = mi_types_read(types, &outside->target, outside->layout, outside->types, outside->count);
+    *order->types_cut = outside->cut;
+    return error;
+}
+
+static outside outside_of(const mi_outside_job *order) {
+    return (outside){.job = order, .layout = order->census.request.layout};
+}
+
+mi_error mi_census_outside_run(const mi_target *self, void *job) {
+    const mi_outside_job *order = job;
+    outside outside = outside_of(order);
+    mi_runtime runtime;
+    mi_types types;
+    mi_census_job census = order->census;
+    mi_error error = open_outside(self, order, &outside, &runtime, &types);
+    if (error) return error;
+    census.request.types = &types;
+    census.rows = order->rows;
+    census.runtime = runtime.address;
+    census.frozen = 1;
+    census.request.small_only = 1; /* what leads to malloc's heaps is our own C library's, which stays */
+    error = mi_census_job_run(&outside.target, &census);
+    if (!error) read_names(&outside, &types);
     return error; /* the copy ends: nothing is given back */
+}
+
+mi_error mi_outside_open(const mi_target *self, const mi_outside_job *job, mi_target *target, mi_runtime *runtime,
+                         mi_types *types) {
+    outside outside = outside_of(job);
+    mi_error error = open_outside(self, job, &outside, runtime, types);
+    *target = outside.target;
+    runtime->target = target;
+    return error;
+}
+
+void mi_outside_names(const mi_outside_job *job, const mi_target *target, const mi_types *types) {
+    outside outside = outside_of(job);
+    outside.target = *target;
+    for (size_t i = 0; i < types->count; i++) read_name(&outside, &types->items[i], &job->names[i]);
 }

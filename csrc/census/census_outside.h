@@ -32,4 +32,10 @@ typedef struct mi_outside_job {
 /* `job` is a mi_outside_job; mi_clone_work's form. */
 mi_error mi_census_outside_run(const mi_target *self, void *job);
 
+/* The same for other walks (graph_job.h): the other process' memory put in place of ours, and its types read from there;
+ * then the names of them all. */
+mi_error mi_outside_open(const mi_target *self, const mi_outside_job *job, mi_target *target, mi_runtime *runtime,
+                         mi_types *types);
+void mi_outside_names(const mi_outside_job *job, const mi_target *target, const mi_types *types);
+
 #endif

@@ -149,7 +149,7 @@ static uint64_t chunk_bytes(builder *build, uintptr_t block, size_t at_least) {
 }
 
 static int is_of_file(builder *build, uintptr_t address) {
-    const mi_maps *maps = &build->target->maps;
+    const mi_maps *maps = build->source->files ? build->source->files : &build->target->maps;
     const mi_mapping *mapping = build->mapping;
     if (!mapping || address < mapping->start || address >= mapping->end) {
         mapping = build->mapping = mi_os_maps_find(maps, address);
@@ -391,70 +391,6 @@ static void write_objects(builder *build) {
 
 /* ---- roots ---------------------------------------------------------------------------------------------------------- */
 
-void mi_graph_tell_modules(mi_reader *reader, uintptr_t interpreter) {
-    uintptr_t modules = interpreter + (uintptr_t)reader->layout->interpreter_modules;
-    if (mi_reader_covers(reader, modules, WORD) && word_at(modules, 0))
-        reader->visit(reader->context, word_at(modules, 0), MI_ROLE_FIELD, (uint64_t)(uintptr_t)"sys.modules");
-}
-
-static uintptr_t newest_frame(mi_reader *reader, uintptr_t thread) {
-    const mi_layout *layout = reader->layout;
-    if (!mi_reader_covers(reader, thread, (size_t)layout->thread_size)) return 0;
-    if (layout->thread_frame != MI_ABSENT) return word_at(thread, layout->thread_frame);
-    uintptr_t cframe = word_at(thread, layout->thread_cframe);
-    if (!cframe || !mi_reader_covers(reader, cframe, (size_t)layout->cframe_frame + WORD)) return 0;
-    return word_at(cframe, layout->cframe_frame);
-}
-
-static void frames_of_thread(mi_reader *reader, uintptr_t thread, mi_frame_seen seen, void *context) {
-    enum { OWNED_BY_THREAD = 0, MOST_FRAMES = 1 << 24 };
-    const mi_layout *layout = reader->layout;
-    uintptr_t frame = newest_frame(reader, thread);
-    for (int left = MOST_FRAMES; frame && left; left--) {
-        if (frame % WORD || !mi_reader_covers(reader, frame, (size_t)layout->iframe_slots)) return;
-        if (*(const char *)(frame + (uintptr_t)layout->iframe_owner) == OWNED_BY_THREAD) seen(context, thread, frame);
-        frame = word_at(frame, layout->iframe_previous);
-    }
-}
-
-/* Goes through the interpreters that share the GIL which is held. */
-static void each_thread(const mi_runtime *runtime, uintptr_t interpreter, void (*each)(void *, uintptr_t, int),
-                        void *context) {
-    enum { MOST = 4096 };
-    mi_interpreter *found = mi_os_alloc(MI_MAX_INTERPRETERS * sizeof *found);
-    mi_thread *threads = mi_os_alloc(MOST * sizeof *threads);
-    size_t count = 0, own = 0, running = 0;
-    if (found && threads) mi_runtime_interpreters(runtime, found, MI_MAX_INTERPRETERS, &count);
-    if (count > MI_MAX_INTERPRETERS) count = MI_MAX_INTERPRETERS;
-    for (size_t i = 0; i < count; i++)
-        if (found[i].address == interpreter) own = i;
-    for (size_t i = 0; i < count; i++) {
-        if (found[i].gil != found[own].gil) continue;
-        each(context, found[i].address, 1);
-        mi_runtime_threads(runtime, &found[i], threads, MOST, &running);
-        for (size_t j = 0; j < running && j < MOST; j++) each(context, threads[j].address, 0);
-    }
-    mi_os_free(found, MI_MAX_INTERPRETERS * sizeof *found);
-    mi_os_free(threads, MOST * sizeof *threads);
-}
-
-typedef struct frames {
-    mi_reader *reader;
-    mi_frame_seen seen;
-    void *context;
-} frames;
-
-static void frames_of(void *context, uintptr_t address, int interpreter) {
-    frames *frames = context;
-    if (!interpreter) frames_of_thread(frames->reader, address, frames->seen, frames->context);
-}
-
-void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
-                     void *context) {
-    frames frames = {reader, seen, context};
-    each_thread(runtime, interpreter, frames_of, &frames);
-}
-
 static void frame_tell(void *context, uintptr_t thread, uintptr_t frame) {
     (void)thread;
     mi_references_of_frame(context, frame);
@@ -485,7 +421,7 @@ static void write_roots(builder *build) {
     state state = {build, mi_os_alloc(bits)};
     if (!state.named) build->error = MI_E_MEMORY;
     if (build->error) return;
-    each_thread(source->runtime, source->interpreter, state_of, &state);
+    mi_graph_each_thread(source->runtime, source->interpreter, state_of, &state);
     row_begins(build, objects + MI_ROOT_MODULES);
     mi_graph_tell_modules(&build->reader, source->interpreter);
     row_begins(build, objects + MI_ROOT_FRAMES);
@@ -602,6 +538,10 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
 
 void mi_graph_free(mi_graph *graph) {
     size_t words = ((size_t)mi_graph_nodes(graph) + 1) * sizeof(uint32_t);
+    if (graph->lent) {
+        memset(graph, 0, sizeof *graph);
+        return;
+    }
     mi_address_index_free(&graph->index);
     mi_os_free(graph->types, words);
     mi_os_free(graph->sizes, words);

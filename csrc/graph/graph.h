@@ -49,6 +49,7 @@ typedef struct mi_graph {
                                                       * like objects */
     uint64_t small_bytes;                            /* live in pymalloc's blocks */
     uint64_t build_ns;
+    int lent; /* its arrays lie in memory that is somebody else's to give back: see mi_graph_export */
 } mi_graph;
 
 typedef struct mi_graph_source {
@@ -58,10 +59,14 @@ typedef struct mi_graph_source {
     const mi_shapes *shapes;
     uintptr_t interpreter; /* whose GIL is held */
     uint32_t padding;      /* of a debug allocator, before a block */
+    const mi_maps *files;  /* says what lies in files where the target's map does not (replica.h); NULL: that does */
 } mi_graph_source;
 
 mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source);
 void mi_graph_free(mi_graph *graph);
+/* Copies a graph with all of its arrays to `room`, whose first bytes are the mi_graph then. MI_E_MEMORY when `size` bytes
+ * do not hold it. */
+mi_error mi_graph_export(const mi_graph *graph, void *room, size_t size);
 
 static inline uint32_t mi_graph_nodes(const mi_graph *graph) { return graph->objects + MI_ROOTS; }
 uint64_t mi_graph_bytes(const mi_graph *graph);
@@ -72,5 +77,8 @@ typedef void (*mi_frame_seen)(void *context, uintptr_t thread, uintptr_t frame);
 /* Tells the frames that threads run, newest first; those of suspended and running generators belong to these. */
 void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
                      void *context);
+/* Calls `each` with every interpreter (1) that shares the GIL which is held, and with every thread of these (0). */
+void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, void (*each)(void *, uintptr_t, int),
+                          void *context);
 
 #endif

@@ -175,8 +175,36 @@ def references_capture(
     pinned: int = 0,
     objects: bool = False,
     max_pause: float | None = 1.0,
+    consistent: bool = False,
+    deadline: float = 60.0,
+    room_bytes: int | None = None,
 ) -> dict[str, Raw]: ...
 def neighbours_capture(pool: int, arena: int, max_pause: float | None = 1.0) -> dict[str, Raw]: ...
-def why_capture(target: str, max_pause: float | None = 1.0, keys: int = 16, pinned: int = 20) -> dict[str, Raw]: ...
+def why_capture(
+    target: str,
+    max_pause: float | None = 1.0,
+    keys: int = 16,
+    pinned: int = 20,
+    consistent: bool = False,
+    deadline: float = 60.0,
+) -> dict[str, Raw]: ...
+def why_outside_capture(
+    pid: int, target: str, keys: int = 16, pinned: int = 20, deadline: float = 60.0
+) -> dict[str, Raw]: ...
+def references_outside_capture(
+    pid: int,
+    addresses: Sequence[int] = (),
+    type_names: Sequence[str] = (),
+    holders: bool = False,
+    path: bool = False,
+    retained: bool = False,
+    arenas: bool = False,
+    top: int = 0,
+    keys: int = 0,
+    pinned: int = 0,
+    objects: bool = False,
+    deadline: float = 60.0,
+) -> dict[str, Raw]: ...
+def why_record_consistent(fd: int, kind: int, own_blocks: int, gc_enabled: bool, max_pause: float = 1.0) -> None: ...
 def why_record(fd: int, kind: int, own_blocks: int, gc_enabled: bool, max_pause: float = 1.0) -> None: ...
 def references_reach(root: str, addresses: Sequence[int]) -> object: ...

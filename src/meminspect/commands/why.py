@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meminspect.commands._frame import Command, output_options
+from meminspect.commands._frame import Command, output_options, pid_option
 from meminspect.commands._program import run_program
 from meminspect.commands._waiting import Waiting
 from meminspect.errors import UsageError
@@ -35,6 +35,11 @@ class WhyCommand(Command):
         ("meminspect why collections.OrderedDict -m package", "a type by its module and name"),
         ("meminspect why --json -o why.json list -c 'x = [[] for _ in range(9)]'", "every figure, as JSON"),
         ("meminspect why Order a.mi", "of a snapshot that was taken with --objects"),
+        ("meminspect why Order --pid 4711", "another process of the same build of Python, read from outside"),
+        (
+            "meminspect why --consistent Order app.py",
+            "read in a frozen copy, so that the program's threads do not wait",
+        ),
         ("meminspect why --top 50 0x7f3a5c0d2b40 app.py", "the object at an address, with more of its holders"),
     )
     takes_program = True
@@ -50,6 +55,11 @@ class WhyCommand(Command):
                 ["--max-pause"], type=click.FloatRange(min=0), metavar="SECONDS", default=60.0, show_default=True,
                 help="The program never waits longer; there is no answer about a part of the heap.",
             ),
+            pid_option("Of"),
+            click.Option(
+                ["--consistent"], is_flag=True,
+                help="Read a frozen copy of the process: its threads wait only until the copy is made.",
+            ),
         ]  # fmt: skip
 
     def run(self, options: Mapping[str, Any]) -> int:
@@ -57,6 +67,8 @@ class WhyCommand(Command):
         target: str = options["target"]
         if not target or len(target.encode("utf-8", "surrogateescape")) > LONGEST_TARGET:
             raise UsageError("TARGET is the name of a type, or an address")
+        if options["pid"] is not None:
+            return show_process(options, options["pid"])
         if program is not None and is_snapshot(program):
             return show_snapshot(options, program)
         if program is not None:
@@ -64,16 +76,32 @@ class WhyCommand(Command):
         page = Page(options, program)
         if program is not None:
             waiting = Waiting("reading the references of all objects")
+            function = "why_record_consistent" if options["consistent"] else "why_record"
             run_program(
-                program, Order("why_record", max_pause_s=options["max_pause"]), page.output,
+                program, Order(function, max_pause_s=options["max_pause"]), page.output,
                 lambda record, outcome: page.render(record.value()["why"], note=outcome.note),
                 word=target, on_taking=waiting.look,
             )  # fmt: skip
         from meminspect import _native
 
         with page.output:
-            page.output.write(page.render(_native.why_capture(target, options["max_pause"])))
+            raw = _native.why_capture(target, options["max_pause"], consistent=options["consistent"])
+            page.output.write(page.render(raw))
         return 0
+
+
+def show_process(options: Mapping[str, Any], pid: int) -> int:
+    from meminspect.probes import remote
+
+    if options["program"] is not None:
+        raise UsageError("--pid is about a process that runs already: name no program with it")
+    if options["consistent"]:
+        raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
+    page = Page(options, None)
+    page.name = f"process {pid}"
+    with page.output:
+        page.output.write(page.render(remote.why(pid, options["target"])))
+    return 0
 
 
 def show_snapshot(options: Mapping[str, Any], program: Program) -> int:

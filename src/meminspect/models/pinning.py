@@ -135,6 +135,8 @@ class Why(Model):
     retained_bytes, retained_objects -- of all of them together
     arenas   -- of the heap; arenas_pinned: in which what would go has a block; arenas_that_would_return: as in WhatIf
     pins     -- of the pinned arenas those with the fewest bytes in use
+    consistent -- read in a frozen copy of the process; pid: of another process, None: of this one
+    remarks  -- what is not exact, or not told
     """
 
     target: str
@@ -151,6 +153,9 @@ class Why(Model):
     pins: tuple[ArenaPin, ...]
     reason: str | None
     pause_s: float
+    consistent: bool = False
+    pid: int | None = None
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Why {shown(self.target)}: {self.targets} objects, {self.retained_bytes} bytes retained>"

@@ -257,6 +257,7 @@ class RetainedSizes(Model):
                      dropped ones led to immortal or static objects
     pause_s       -- how long the GIL was held to read the graph; tree_s: the tree, computed without it
     graph_bytes, tree_bytes -- memory that it took beside the heap
+    consistent    -- read in a frozen copy of the process, of one moment; pause_s: until that was made
     """
 
     rows: tuple[RetainedObject, ...]
@@ -276,6 +277,7 @@ class RetainedSizes(Model):
     tree_bytes: int
     pause_s: float
     tree_s: float
+    consistent: bool = False
 
     def __repr__(self) -> str:
         return f"<RetainedSizes: {self.total_bytes} bytes in {self.objects} objects>"

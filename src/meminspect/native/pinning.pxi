@@ -184,15 +184,32 @@ cdef list pinned_arenas(_Graph whole, marks, uint32_t most, bint objects):
     return rows
 
 
-def why_capture(str target, max_pause=1.0, uint32_t keys=16, uint32_t pinned=20):
-    """references_capture() of all that is to be said of an address ("0x7f.." or a number) or of a type by its name."""
+cdef tuple target_of(str target):
+    """(addresses, names of types) that a target on a command line stands for: "0x7f.." or a number, or a name."""
     try:
-        addresses, names = [int(target, 0)], []
+        return [int(target, 0)], []
     except ValueError:
-        addresses, names = [], [target]
-    return references_capture(addresses, names, True, True, True, True, 0, keys, pinned, False, max_pause)
+        return [], [target]
+
+
+def why_capture(str target, max_pause=1.0, uint32_t keys=16, uint32_t pinned=20, bint consistent=False, deadline=60.0):
+    """references_capture() of all that is to be said of an address ("0x7f.." or a number) or of a type by its name."""
+    addresses, names = target_of(target)
+    return references_capture(addresses, names, True, True, True, True, 0, keys, pinned, False, max_pause, consistent,
+                              deadline)
+
+
+def why_outside_capture(pid_t pid, str target, uint32_t keys=16, uint32_t pinned=20, deadline=60.0):
+    """The same of another process of the same build; see references_outside_capture()."""
+    addresses, names = target_of(target)
+    return references_outside_capture(pid, addresses, names, True, True, True, True, 0, keys, pinned, False, deadline)
 
 
 def why_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """why_capture() of the target that the launcher ordered, as a record; what csrc/launch/preload.c calls."""
     record_write(fd, kind, {"why": why_capture(launch_order(fd), max_pause)})
+
+
+def why_record_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """The same, read in a frozen copy."""
+    record_write(fd, kind, {"why": why_capture(launch_order(fd), max_pause, consistent=True)})

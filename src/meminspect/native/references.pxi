@@ -1,5 +1,6 @@
 # Owners and references: csrc/graph/graph.h. The raw format is documented in probes/references.py.
 
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memset
 
 cdef extern from "os.h":
@@ -79,14 +80,6 @@ cdef extern from "graph.h":
         uint32_t *arena_first
         uint32_t *arena_end
         uint64_t references, guesses, dropped, mistaken, small_bytes, build_ns
-    ctypedef struct mi_graph_source:
-        const mi_runtime *runtime
-        const mi_heap *heap
-        const mi_types *types
-        const mi_shapes *shapes
-        uintptr_t interpreter
-        uint32_t padding
-    mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source)
     void mi_graph_free(mi_graph *graph)
     uint32_t mi_graph_nodes(const mi_graph *graph)
     uint64_t mi_graph_bytes(const mi_graph *graph)
@@ -94,6 +87,19 @@ cdef extern from "graph.h":
     ctypedef void (*mi_frame_seen)(void *context, uintptr_t thread, uintptr_t frame) noexcept
     void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
                          void *context)
+
+cdef extern from "graph_job.h":
+    ctypedef struct mi_graph_job:
+        const mi_layout *layout
+        const mi_types *types
+        const mi_shapes *shapes
+        uintptr_t self
+        const mi_arena_table *hidden
+        uint32_t padding
+        void *room
+        size_t room_size
+        mi_graph *graph
+    mi_error mi_graph_job_run(const mi_target *target, void *job) noexcept nogil
 
 cdef extern from "graph_query.h":
     ctypedef struct mi_loss:
@@ -180,6 +186,34 @@ cdef void frame_asked(void *context, uintptr_t thread, uintptr_t frame) noexcept
             query.frame = frame
 
 
+cdef class _Shared:
+    """Memory that a frozen copy puts its arrays into; only what is written takes memory."""
+    cdef void *room
+    cdef size_t size
+
+    cdef int open(self, size_t size) except -1:
+        self.room = mi_os_alloc_shared(size)
+        if self.room == NULL:
+            raise MemoryError(f"no room for {size} bytes of address space for the graph")
+        self.size = size
+        return 0
+
+    def __dealloc__(self):
+        if self.room != NULL:
+            mi_os_free(self.room, self.size)
+
+
+cdef object arrays_of(kilobytes):
+    """The most that the arrays of a graph can take, by the resident memory that its objects lie in: an object of 16 bytes
+    has 16 bytes in the arrays, each of its words may be a reference of 4, and the index takes a 32nd."""
+    return (kilobytes or 1 << 24) * 1024 * 2 + (64 << 20)
+
+
+cdef object graph_error(mi_error error, dict told):
+    names = {MI_E_MEMORY: "memory", MI_E_PERMISSION: "permission", MI_E_LAYOUT: "layout", MI_E_ABSENT: "absent"}
+    return NativeError("late" if told["end"] == "late" else names.get(error, "torn"), told["reason"])
+
+
 cdef class _Graph:
     """The graph of this process with what is needed to read its objects again; to be made with the GIL held."""
     cdef _Target guard
@@ -192,14 +226,18 @@ cdef class _Graph:
     cdef uintptr_t interpreter
     cdef const mi_graph_layout *layout
     cdef list held, names
+    cdef dict copied  # of a graph that a frozen copy made: what became of that
+    cdef _Shared shared
     cdef double pause
     cdef bint frozen  # nothing ran since it was made: every object of it is alive
+    cdef bint outside  # of another process: nothing of its objects can be read here
 
     def __dealloc__(self):
         mi_ways_free(&self.ways)
         mi_graph_free(&self.graph)
         mi_shapes_free(&self.shapes)
-        mi_types_free(&self.types)
+        if not self.outside:
+            mi_types_free(&self.types)
 
     cdef int prepare(self) except -1:
         """What reading one object needs: types and their shapes. Holds no reference to any of them."""
@@ -222,38 +260,82 @@ cdef class _Graph:
         self.reader.types, self.reader.shapes = &self.types, &self.shapes
         return 0
 
-    cdef int make(self, uint64_t until) except -1:
+    cdef int order(self, mi_graph_job *job, mi_arena_table *table) except -1:
+        """What is asked of mi_graph_job_run; nothing is to be allocated from pymalloc behind it."""
         cdef const mi_layout *layout = the_layout()
-        cdef mi_arena_table table
         cdef mi_allocator allocator
-        cdef mi_heap_walk walk
-        cdef mi_graph_source source
-        cdef mi_error error
         cdef bint hidden = False
-        cdef uint64_t begun
         self.prepare()
-        own_table(&self.guard.target, layout, &table, &hidden)
-        check(mi_allocator_look(&self.guard.target, layout, &table, &allocator))
-        source.padding = 16 if allocator_to_raw(self.guard, &allocator)["padding_bytes"] else 0
+        own_table(&self.guard.target, layout, table, &hidden)
+        check(mi_allocator_look(&self.guard.target, layout, table, &allocator))
+        memset(job, 0, sizeof(job[0]))
+        job.layout, job.types, job.shapes, job.self = layout, &self.types, &self.shapes, self.interpreter
+        job.padding = 16 if allocator_to_raw(self.guard, &allocator)["padding_bytes"] else 0
         check(mi_target_refresh(&self.guard.target))
-        own_table(&self.guard.target, layout, &table, &hidden)
+        own_table(&self.guard.target, layout, table, &hidden)
+        job.hidden = table if hidden else NULL
+        return 0
+
+    cdef int make(self, uint64_t until) except -1:
+        """Reads it with the GIL held."""
+        cdef mi_graph_job job
+        cdef mi_arena_table table
+        cdef mi_error error
+        cdef uint64_t begun
+        self.order(&job, &table)
+        job.graph = &self.graph
         begun = mi_os_now_ns()
         (<mi_timed_target *>&self.guard.target).until_ns = until
-        error = mi_heap_walk_all(&self.runtime, self.interpreter, &table if hidden else NULL,
-                                 MI_WALK_POOLS | MI_WALK_BLOCKS, &walk)
-        if error == MI_OK and walk.heap.arenas_left:
-            error = MI_E_LATE
-        if error == MI_OK:
-            source.runtime, source.heap, source.types = &self.runtime, &walk.heap, &self.types
-            source.shapes, source.interpreter = &self.shapes, self.interpreter
-            error = mi_graph_build(&self.graph, &source)
-        mi_heap_walk_free(&walk)
+        error = mi_graph_job_run(&self.guard.target, &job)
         self.pause = (mi_os_now_ns() - begun) * 1e-9
         if error == MI_E_LATE:
             raise NativeError("late", "max_pause was reached before every object was read: there is no graph of a part "
-                              "of the heap. Give a larger max_pause, or None")
+                              "of the heap. Give a larger max_pause, or None, or read it in a frozen copy (consistent)")
         check(error)
         self.frozen = True
+        self.name_types()
+        return 0
+
+    cdef int copy(self, deadline, room_bytes) except -1:
+        """Reads it in a frozen copy of the process, which ends when the arrays are in memory that it shares."""
+        cdef mi_graph_job job
+        cdef mi_arena_table table
+        cdef mi_clone_order order
+        cdef mi_clone clone
+        cdef mi_error error
+        cdef uint64_t begun, copied
+        cdef size_t i
+        if not 0 < deadline <= 1e9:
+            raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
+        room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
+        self.shared = _Shared()
+        self.shared.open(arrays_of(number_in(slurp_path(b"/proc/self/status"), b"RssAnon")))
+        clone_order_fill(&order, mi_graph_job_run, &job, deadline, room)
+        self.order(&job, &table)
+        job.room, job.room_size = self.shared.room, self.shared.size
+        begun = mi_os_now_ns()
+        error = mi_clone_start(&clone, &order)
+        copied = mi_os_now_ns()
+        if error == MI_OK:
+            for i in range(self.types.count):  # they are to live on when the GIL is let go
+                Py_INCREF(<object><PyObject *>self.types.items[i].address)
+            with nogil:
+                mi_clone_wait(&clone)
+        told = clone_to_raw(&clone, error, room)
+        told["held_s"] = self.pause = told["world_s"] or (copied - begun) * 1e-9
+        if error == MI_OK:
+            self.name_types()
+            for i in range(self.types.count):
+                Py_DECREF(<object><PyObject *>self.types.items[i].address)
+        if told["reason"] is not None:
+            raise graph_error(error if error != MI_OK else clone.result.error, told)
+        self.graph = (<mi_graph *>self.shared.room)[0]
+        self.copied = told
+        check(mi_target_refresh(&self.guard.target))
+        self.reader.last = NULL
+        return 0
+
+    cdef int name_types(self) except -1:
         self.held = [<object><PyObject *>self.types.items[i].address for i in range(self.types.count)]
         self.names = [type_text(item) for item in self.held]
         return 0
@@ -358,6 +440,27 @@ cdef class _Graph:
         role, value = self.label(&query)
         return role, value, self.frame_name(query.frame) if query.frame else None
 
+    cdef tuple edge_now(self, uint32_t holder, uint32_t node):
+        """The same of a holder that may be gone: it is read when references that are there now lead to it from a root."""
+        if self.outside or not (self.frozen or self.is_reached(holder)):
+            return None
+        return self.edge(holder, node)
+
+    cdef bint is_reached(self, uint32_t node):
+        cdef uint32_t[LONGEST_PATH] path
+        cdef size_t length, i
+        if node >= self.graph.objects:
+            return True
+        if self.ways.from_ == NULL:
+            check(mi_graph_ways(&self.graph, &self.ways))
+        length = mi_ways_to(&self.ways, node, path, LONGEST_PATH)
+        if not length or path[0] < self.graph.objects:
+            return False
+        for i in range(1, length):
+            if self.edge(path[i - 1], path[i]) is None or not self.is_as_recorded(path[i]):
+                return False
+        return True
+
     cdef bint is_as_recorded(self, uint32_t node):
         cdef uintptr_t address = mi_address_index_address(&self.graph.index, node)
         cdef uintptr_t kind
@@ -380,7 +483,7 @@ cdef class _Graph:
         """
         cdef uint32_t[LONGEST_PATH] path
         cdef size_t length, i
-        cdef bint alive = True
+        cdef bint alive = not self.outside
         if self.ways.from_ == NULL:
             check(mi_graph_ways(&self.graph, &self.ways))
         length = mi_ways_to(&self.ways, node, path, LONGEST_PATH)
@@ -432,7 +535,7 @@ cdef class _Graph:
     cdef int add_type(self, str wanted, _Numbers nodes) except -1:
         """The objects of the types with this name, with or without their module."""
         cdef uint32_t node
-        kinds = bytearray(self.types.count)
+        kinds = bytearray(len(self.names))
         cdef unsigned char *is_wanted = kinds
         for index, (module, name) in enumerate(self.names):
             text = (name or b"").decode("utf-8", "replace")
@@ -448,7 +551,7 @@ cdef class _Graph:
         cdef size_t count = 0, i
         mi_graph_holders(&self.graph, node, found, MOST_HOLDERS, &count)
         return {"count": count, "unexplained": self.graph.unexplained[node],
-                "rows": [(self.node_text(found[i]), self.edge(found[i], node), 1)
+                "rows": [(self.node_text(found[i]), self.edge_now(found[i], node), 1)
                          for i in range(min(count, <size_t>MOST_HOLDERS))]}
 
     cdef dict holders_of_many(self, _Numbers nodes):
@@ -475,7 +578,7 @@ cdef class _Graph:
                         group[2] += 1
         rows = sorted(groups.values(), key=_third, reverse=True)[:MOST_HOLDERS]
         return {"count": count, "unexplained": unexplained,
-                "rows": [(self.node_text(holder), self.edge(holder, node), times) for holder, node, times in rows]}
+                "rows": [(self.node_text(holder), self.edge_now(holder, node), times) for holder, node, times in rows]}
 
     cdef dict loss_of(self, _Numbers nodes, bint arenas):
         """What would go with them; `arenas`: (touched, that would be empty, all, empty already), and `marks` of each."""
@@ -588,7 +691,8 @@ cdef class _Graph:
                 "small_bytes": self.graph.small_bytes,
                 "unknown_bytes": <uint64_t>self.graph.sizes[self.graph.objects + MI_ROOT_MEMORY] * MI_GRAPH_UNIT,
                 "graph_bytes": mi_graph_bytes(&self.graph), "arena_count": self.graph.arena_count,
-                "arena_bytes": self.graph.arena_size, "pause_s": self.pause}
+                "arena_bytes": self.graph.arena_size, "pause_s": self.pause,
+                "consistent": self.copied is not None and not self.outside, "frozen": self.copied}
 
 
 def _third(row):
@@ -620,7 +724,7 @@ cdef list types_at(list blocks):
 
 def references_capture(addresses=(), type_names=(), bint holders=False, bint path=False, bint retained=False,
                        bint arenas=False, uint32_t top=0, uint32_t keys=0, uint32_t pinned=0, bint objects=False,
-                       max_pause=1.0):
+                       max_pause=1.0, bint consistent=False, deadline=60.0, room_bytes=None):
     """The objects of this process and the references between them, and what was asked of them; see
     probes/references.py and probes/pinning.py for the format.
 
@@ -632,14 +736,29 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
     pinned    -- what lies in so many arenas, those with the fewest bytes in use: of all, or that the objects keep
     objects   -- with some of the objects in each of these
     max_pause -- seconds for which the GIL may be held to read the graph; NativeError("late") when it was not enough
+    consistent -- read it in a frozen copy of the process: only making that is waited for, so max_pause does not apply
+    deadline  -- seconds after which the copy is ended, and NativeError raised
+    room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
     """
     cdef _Graph whole = _Graph()
+    cdef uint64_t begun = mi_os_now_ns()
+    if consistent:
+        whole.copy(deadline, room_bytes)
+    else:
+        whole.make(ceiling_of(max_pause))
+    raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
+    raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
+    return raw
+
+
+cdef dict answer_of(_Graph whole, addresses, type_names, bint holders, bint path, bint retained, bint arenas,
+                    uint32_t top, uint32_t keys, uint32_t pinned, bint objects):
+    """What references_capture() was asked, of a graph that is there."""
     cdef _Numbers nodes = _Numbers()
     cdef _Tree tree = None
-    cdef uint64_t begun = mi_os_now_ns(), own_bytes = 0
+    cdef uint64_t own_bytes = 0
     cdef int64_t node
     cdef size_t i
-    whole.make(ceiling_of(max_pause))
     raw = whole.summary()
     unknown = []
     for address in addresses:
@@ -673,7 +792,6 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
     if top:
         raw["top"] = whole.top(tree, top)
         raw["top"]["types"] = retained_by_type(whole, tree, 20)
-    raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
     return raw
 
 

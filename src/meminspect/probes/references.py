@@ -9,6 +9,8 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
     targets    -- how many objects it is about; target: NODE of the first; target_bytes: their own
     unknown_addresses -- addresses at which no object is known
     holders    -- {"count", "unexplained", "rows": [(NODE, REFERENCE, count), ...]}
+    consistent, frozen -- whether a frozen copy was read, and what became of it (native/clone.pxi's clone_to_raw)
+    pid, reasons -- of another process alone: what is not exact, or not told
     path       -- [(NODE, REFERENCE from the one before), ...], the root first
     loss       -- {"objects", "bytes", "fixed", "arenas"}; arenas, keys: see pinning.py
     top        -- {"rows": [(NODE, retained bytes, NODE or "garbage" or None, path), ...], "roots": [(root, references,
@@ -44,37 +46,42 @@ from ..models.report import Finding
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
 
 
-def holders(obj: object, *, max_pause: float | None = 1.0) -> Holders:
+def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> Holders:
     """Every object and root that refers to `obj`, found by reading the structures of all objects; nothing is called.
 
     The GIL is held while the heap is read, for `max_pause` seconds at most (None: no ceiling).
 
-    Raises NativeError: "late" when that was not enough, "absent" in free-threaded builds, "layout" when the structures
-    of this interpreter could not be verified.
+    consistent -- read it in a frozen copy of the process instead, as `census` does: threads wait only until the copy is
+    made, and it ends when objects and references are in memory that it shares; all else is computed without it, and
+    without the GIL. What a reference is by (an attribute, a key) is then told where it is still as it was.
+
+    Raises NativeError: "late" when max_pause was not enough or the copy was ended at its deadline, "memory" where
+    there is no room for a copy, "permission" where it is refused, "absent" in free-threaded builds, "layout" when the
+    structures of this interpreter could not be verified.
     """
     address = id(obj)
     del obj  # the call itself is no holder
-    return build_holders(capture([address], holders=True, max_pause=max_pause))
+    return build_holders(capture([address], holders=True, max_pause=max_pause, consistent=consistent))
 
 
-def path_to_root(obj: object, *, max_pause: float | None = 1.0) -> PathToRoot:
+def path_to_root(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> PathToRoot:
     """One short way by which `obj` is held: from sys.modules, a running frame, the interpreter's state, or C code.
 
     Raises as `holders`.
     """
     address = id(obj)
     del obj
-    return build_path(capture([address], path=True, max_pause=max_pause))
+    return build_path(capture([address], path=True, max_pause=max_pause, consistent=consistent))
 
 
-def retained(obj: object, *, max_pause: float | None = 1.0) -> Retained:
+def retained(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> Retained:
     """What would go with `obj`: all that no root leads to once it is taken out, in bytes as allocated.
 
     Raises as `holders`.
     """
     address = id(obj)
     del obj
-    return build_retained(capture([address], retained=True, max_pause=max_pause))
+    return build_retained(capture([address], retained=True, max_pause=max_pause, consistent=consistent))
 
 
 def build_retained(raw: Mapping[str, Any]) -> Retained:
@@ -84,7 +91,7 @@ def build_retained(raw: Mapping[str, Any]) -> Retained:
     return Retained(node_of(raw["target"]), loss["objects"], loss["bytes"], raw["target_bytes"], None, raw["pause_s"])
 
 
-def top_retained(n: int = 20, *, max_pause: float | None = 1.0) -> RetainedSizes:
+def top_retained(n: int = 20, *, max_pause: float | None = 1.0, consistent: bool = False) -> RetainedSizes:
     """The `n` objects with the largest retained sizes, by a dominator tree over all objects.
 
     The heap is read with the GIL held, for `max_pause` seconds at most (None: no ceiling); the tree is made without it,
@@ -94,27 +101,41 @@ def top_retained(n: int = 20, *, max_pause: float | None = 1.0) -> RetainedSizes
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    return build_top(capture([], top=n, max_pause=max_pause))
+    return build_top(capture([], top=n, max_pause=max_pause, consistent=consistent))
 
 
-def suspects(*, max_pause: float | None = 1.0) -> tuple[Finding, ...]:
+def suspects(*, max_pause: float | None = 1.0, consistent: bool = False) -> tuple[Finding, ...]:
     """Findings about single objects and types under which an unlikely share of the heap hangs; raises as `holders`."""
     from ..analysis.suspects import suspects as find
 
-    return find(top_retained(200, max_pause=max_pause))
+    return find(top_retained(200, max_pause=max_pause, consistent=consistent))
 
 
-def why(target: object, *, max_pause: float | None = 1.0) -> Why:
+def why(target: object, *, max_pause: float | None = 1.0, consistent: bool = False, pid: int | None = None) -> Why:
     """Who holds `target`, what would go with it, and which arenas it keeps: a type's name stands for all its objects,
     an int for the object at this address.
 
-    Raises TypeError for another target, else as `holders`.
+    pid -- of another process of the same build of Python, which is not stopped: its memory is copied and its objects
+    are read here; by which attributes and keys they refer to each other is not told.
+
+    Raises TypeError for another target, ValueError for `consistent` with `pid`, RemoteError where another process
+    cannot be read, else as `holders`.
     """
     if isinstance(target, str):
-        return build_why(target, capture([], type_names=[target], max_pause=max_pause, **ALL))
-    if isinstance(target, int) and not isinstance(target, bool):
-        return build_why(f"{target:#x}", capture([target], max_pause=max_pause, **ALL))
-    raise TypeError("target is the name of a type, or an address")
+        name, addresses, types = target, [], [target]
+    elif isinstance(target, int) and not isinstance(target, bool):
+        name, addresses, types = f"{target:#x}", [target], []
+    else:
+        raise TypeError("target is the name of a type, or an address")
+    if pid is None:
+        return build_why(name, capture(addresses, type_names=types, max_pause=max_pause, consistent=consistent, **ALL))
+    if consistent:
+        raise ValueError(
+            "a consistent graph is read in a copy of the process that is measured: of another one it cannot"
+        )
+    from . import remote
+
+    return build_why(name, remote.why(pid, name))
 
 
 ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True, "pinned": 20}
@@ -241,6 +262,7 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
         tree_bytes=top["peak_bytes"],
         pause_s=raw["pause_s"],
         tree_s=top["seconds"],
+        consistent=raw["consistent"],
     )
 
 
@@ -264,6 +286,9 @@ def build_why(target: str, raw: Mapping[str, Any]) -> Why:
         pins=pins_of(raw) if loss else (),
         reason=None if raw["targets"] else "no object of this type or at this address is known",
         pause_s=raw["pause_s"],
+        consistent=raw["consistent"],
+        pid=raw.get("pid"),
+        remarks=tuple(raw.get("reasons", ())),
     )
 
 

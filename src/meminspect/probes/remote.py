@@ -47,6 +47,22 @@ def take(pid: int, *, drawn: bool = False) -> tuple[dict[str, Any], dict[str, An
     return raw, {"pid": pid, "executable": executable, "note": "read from outside while it ran on"}
 
 
+def why(pid: int, target: str, *, deadline: float = 60.0) -> dict[str, Any]:
+    """What `why` tells of the objects of another process, raw (probes/references.py has the format).
+
+    Raises RemoteError as census() does; NativeError "absent" in free-threaded builds.
+    """
+    born = _checked(pid)
+    try:
+        raw = _native.why_outside_capture(pid, target, deadline=deadline)
+    except _native.NativeError as error:
+        if error.code == "absent":
+            raise
+        raise _worded(error, pid) from None
+    _still_there(pid, born)
+    return raw
+
+
 def census(pid: int, *, guesses: bool = False, deadline: float = 60.0) -> dict[str, Any]:
     """The raw census of another process (probes/census.py has the format).
 

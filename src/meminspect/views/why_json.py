@@ -42,6 +42,9 @@ def document(why: Why, pinning: Pinning | None, *, program: str, note: str | Non
             "pinned": [arena(pin) for pin in why.pins],
             "all_arenas": all_arenas(pinning) if pinning is not None else None,
             "would_free_most": [step(item) for item in pinning.steps] if pinning is not None else None,
+            "consistent": why.consistent,
+            "pid": why.pid,
+            "remarks": list(why.remarks),
             "pause_s": why.pause_s,
         }
     )

@@ -39,8 +39,18 @@ def render(
             DIM,
         )
         return str(page)
-    page.line(f"The program waited {seconds(why.pause_s)} while the references of all objects were read.", DIM)
+    page.line(waited(why), DIM)
+    for remark in why.remarks:
+        page.line(f"{remark[:1].upper()}{remark[1:]}.", DIM)
     return str(page)
+
+
+def waited(why: Why) -> str:
+    if why.pid is not None:
+        return "Read from outside: the process was not stopped."
+    if why.consistent:
+        return f"Read in a frozen copy of the program, which waited {seconds(why.pause_s)} until that was made."
+    return f"The program waited {seconds(why.pause_s)} while the references of all objects were read."
 
 
 def answer(why: Why) -> str:

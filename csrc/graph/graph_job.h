@@ -1,0 +1,40 @@
+/* graph_job.h - all of a graph that must be of one moment, as one piece of work: the heaps are walked, then their objects
+ * and references read.
+ *
+ * It runs in the process itself while its threads are held still, or in a frozen copy of it (clone.h), which ends as soon as
+ * the arrays are in memory that it shares with the program: what is asked of them is computed outside the copy. Another
+ * process of the same build is read in a copy of ourselves that has its memory (census_outside.h): its types are found
+ * there, and told by their names. */
+#ifndef MI_GRAPH_JOB_H
+#define MI_GRAPH_JOB_H
+
+#include "census_outside.h"
+#include "graph.h"
+
+typedef struct mi_graph_job {
+    const mi_layout *layout;
+    const mi_types *types;
+    const mi_shapes *shapes;
+    uintptr_t self;               /* the interpreter whose GIL the caller holds */
+    const mi_arena_table *hidden; /* see heap_walk.h */
+    uint32_t padding;             /* of a debug allocator, before a block */
+    void *room;                   /* shared memory that a copy puts the arrays into (mi_graph_export) */
+    size_t room_size;
+    mi_graph *graph; /* where there is no room: filled, and the caller's */
+} mi_graph_job;
+
+/* `job` is a mi_graph_job; mi_clone_work's form. */
+mi_error mi_graph_job_run(const mi_target *target, void *job);
+
+typedef struct mi_graph_outside_job {
+    mi_outside_job outside; /* without a census' results */
+    mi_graph_job graph;     /* without types, shapes and graph */
+    /* filled, in shared memory: how many of outside.names there are, and MI_OUTSIDE_TYPES of the types themselves */
+    size_t *type_count;
+    mi_type *types;
+} mi_graph_outside_job;
+
+/* `job` is a mi_graph_outside_job; mi_clone_work's form. */
+mi_error mi_graph_outside_run(const mi_target *self, void *job);
+
+#endif
