@@ -10,6 +10,7 @@
 #ifndef MI_CENSUS_H
 #define MI_CENSUS_H
 
+#include "census_frames.h"
 #include "census_large.h"
 #include "owners.h"
 
@@ -134,6 +135,7 @@ typedef struct mi_census_request {
     const mi_census_roots *roots;
     size_t root_count;
     mi_contents *contents; /* or NULL: what single blocks hold is not asked for */
+    mi_frames *frames;     /* or NULL: of no thread */
 } mi_census_request;
 
 /* Walks the arenas of the heap, all of them held still and proven mapped by the target. */

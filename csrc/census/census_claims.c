@@ -23,7 +23,7 @@ void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t
     if (known->sizing == MI_SIZING_FIXED) return;
     uint32_t room = size - before - mine->all->padding / 2;
     mine->requested[type] +=
-        sign * (int64_t)mi_object_size(mine->all->layout, known, (const unsigned char *)(block + before), room);
+        sign * (int64_t)mi_census_asked(mine, known, (const unsigned char *)(block + before), room);
 }
 
 int mi_census_is_claimed(const mi_census_shared *all, size_t bit) {

@@ -11,6 +11,14 @@ static void keep_walk(mi_census_found *found, const mi_heap_walk *walk) {
     for (size_t i = 0; i < walk->omitted_count && i < MI_CENSUS_OMITTED; i++) found->omitted[i] = walk->omitted[i];
 }
 
+static mi_frames frames_of(const mi_census_job *order, const mi_runtime *runtime) {
+    return (mi_frames){.runtime = runtime,
+                       .interpreter = order->self,
+                       .all = order->frozen,
+                       .items = order->found->threads,
+                       .room = MI_CENSUS_THREADS};
+}
+
 /* ---- builds without a GIL --------------------------------------------------------------------------------------------- */
 
 /* The interpreter's own structure and those of its threads, which keep the lists of free objects. */
@@ -44,6 +52,9 @@ static mi_error take_stopped(mi_mimalloc_walk *walk, const mi_target *target, co
     if (error) return error;
     now.until_ns = target->until_ns;
     mi_census_roots *roots = roots_of(request.layout, walk, &size);
+    mi_runtime runtime;
+    mi_frames frames = frames_of(order, &runtime);
+    if (!mi_runtime_open(&runtime, &now, request.layout)) request.frames = &frames;
     request.target = &now;
     request.heap = &none;
     request.mimalloc = walk;
@@ -51,6 +62,7 @@ static mi_error take_stopped(mi_mimalloc_walk *walk, const mi_target *target, co
     request.root_count = walk->owner_count + 1;
     if (order->frozen) request.threads = 1;
     error = roots ? mi_census_take(&request, census) : MI_E_MEMORY;
+    order->found->thread_count = frames.count;
     mi_os_free(roots, size);
     mi_target_close(&now);
     return error;
@@ -105,10 +117,14 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     error = mi_heap_walk_all(&runtime, order->self, order->hidden, what, &walk);
     request.target = target;
     request.heap = &walk.heap;
+    mi_frames frames = frames_of(order, &runtime);
+    /* up to 3.12 a C stack leads to the frames, and that of another process is not in its copy */
+    if (!order->runtime || request.layout->thread_frame != MI_ABSENT) request.frames = &frames;
     if (order->frozen) request.threads = 1; /* a thread's stack would come from malloc, whose locks may be held */
     if (!error) error = mi_census_take(&request, &census);
     if (!error) {
         keep_walk(order->found, &walk);
+        order->found->thread_count = frames.count;
         keep_census(order, &census);
     }
     mi_heap_walk_free(&walk);

@@ -19,6 +19,8 @@ typedef struct mi_census_found {
     int mimalloc_late;    /* the time was up while mimalloc's pages were walked */
     size_t omitted_count; /* of omitted[], which has no room for more than MI_CENSUS_OMITTED */
     mi_omitted omitted[MI_CENSUS_OMITTED];
+    size_t thread_count; /* of threads[], the same */
+    mi_thread_frames threads[MI_CENSUS_THREADS];
 } mi_census_found;
 
 typedef struct mi_census_job {

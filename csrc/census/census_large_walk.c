@@ -69,8 +69,7 @@ static void count_object(mi_claims *mine, int type, const mi_large_chunk *chunk,
     if (known->sizing == MI_SIZING_FIXED) return;
     size_t asked = known->preheader + known->whole;
     if (copied >= before + (size_t)known->basicsize + 16 || copied == chunk->room)
-        asked = mi_object_size(mine->all->layout, known, mine->copy + before,
-                               (size_t)chunk->room - before - mine->all->padding);
+        asked = mi_census_asked(mine, known, mine->copy + before, (size_t)chunk->room - before - mine->all->padding);
     mine->requested[type] += sign * (int64_t)asked;
 }
 

@@ -3,7 +3,7 @@
  * census.c has the rounds and threads, census_walk.c walks the pools, census_blocks.c leads from addresses to blocks,
  * census_claims.c takes what objects own, census_roots.c what belongs to the interpreter, census_false.c tells what only
  * looked like an object, census_tables.c opens and adds up the tables, census_each.c goes through all blocks behind the
- * walk, census_large_walk.c does for malloc's chunks what census_walk.c and census_claims.c do for blocks, census_guess.c
+ * walk, census_frames.c looks into the frames that run, census_large_walk.c does for malloc's chunks what census_walk.c and census_claims.c do for blocks, census_guess.c
  * says what points to the unknown ones. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
@@ -287,6 +287,18 @@ typedef void (*mi_census_visit)(mi_claims *mine, void *context, uintptr_t block,
 void mi_census_each_block(mi_claims *mine, mi_census_visit visit, void *context);
 /* Writes them all to census->seen. */
 mi_error mi_census_list(mi_claims *mine, mi_census *census);
+
+/* census_frames.c: what the frames of running threads hold. */
+mi_error mi_census_frames_take(mi_claims *mine, mi_frames *frames);
+/* What was asked for the generator or frame object at `object` (its bytes, or a copy of them), with what lies before it. */
+size_t mi_census_frame_size(const mi_claims *mine, const mi_type *type, const unsigned char *object);
+/* What was asked for an object, of which `room` bytes are readable. */
+static inline size_t mi_census_asked(const mi_claims *mine, const mi_type *type, const unsigned char *object,
+                                     size_t room) {
+    if (type->sizing != MI_SIZING_FRAME) return mi_object_size(mine->all->layout, type, object, room);
+    size_t size = mi_census_frame_size(mine, type, object);
+    return size > type->preheader + room ? type->preheader + (size_t)type->basicsize : size;
+}
 
 /* census_guess.c: what points to the unknown blocks, by size class. */
 mi_error mi_census_guess_take(mi_claims *mine, mi_census *census);

@@ -97,7 +97,7 @@ static void claim_of(mi_claims *mine, const mi_type *type, uintptr_t block, uint
 static __attribute__((noinline)) void work_on(const pool_walk *walk, mi_met_type *met, uintptr_t block,
                                               const unsigned char *object) {
     if (met->type->sizing != MI_SIZING_FIXED)
-        met->asked += (int64_t)mi_object_size(walk->layout, met->type, object, walk->room - met->before);
+        met->asked += (int64_t)mi_census_asked(walk->mine, met->type, object, walk->room - met->before);
     if (met->type->owns) claim_of(walk->mine, met->type, block, (uintptr_t)object);
 }
 

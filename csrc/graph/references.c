@@ -188,7 +188,7 @@ static void tell_deque(mi_reader *reader, uintptr_t object) {
 static void tell_zone(mi_reader *reader, uintptr_t object, const mi_type *type) {
     enum { HAS_ZONE = 24, ZONE_OF_TIME = 32, ZONE = 40 };
     if (!byte_at(object, HAS_ZONE)) return;
-    int32_t offset = type->basicsize >= ZONE + WORD ? ZONE : ZONE_OF_TIME;
+    int32_t offset = type->whole >= ZONE + WORD ? ZONE : ZONE_OF_TIME;
     tell_field(reader, object, offset, "tzinfo");
 }
 

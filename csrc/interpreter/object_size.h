@@ -1,7 +1,8 @@
 /* object_size.h - what was asked for when an object was allocated, from its type's sizes and its own header.
  *
  * As the allocating functions compute it: _PyObject_SIZE and _PyObject_VAR_SIZE (Include/cpython/objimpl.h),
- * _PyType_AllocNoTrack (Objects/typeobject.c), PyUnicode_New, _PyLong_New, PyBytes_FromStringAndSize.
+ * _PyType_AllocNoTrack (Objects/typeobject.c), PyUnicode_New, _PyLong_New, PyBytes_FromStringAndSize, datetime_alloc and
+ * time_alloc (Modules/_datetimemodule.c).
  * It is asked of most blocks of the heap, so it is inline. */
 #ifndef MI_OBJECT_SIZE_H
 #define MI_OBJECT_SIZE_H
@@ -66,16 +67,23 @@ static inline size_t mi_inline_size(const mi_layout *layout, const mi_type *type
     return ((capacity + 7) & ~(size_t)7) + (capacity + 1) * sizeof(void *);
 }
 
+/* _PyDateTime_BaseDateTime and _PyDateTime_BaseTime, Include/datetime.h: a hash and a flag lie behind the head. */
+static inline size_t mi_zoned_size(const mi_layout *layout, const mi_type *type, const unsigned char *at) {
+    return at[(size_t)layout->object_size + sizeof(int64_t)] ? type->whole : type->basicsize;
+}
+
 /* Bytes of the object at `at`, of which `room` bytes are readable, with what lies before it (type->preheader). Never more
  * than the block has: an object that says so of itself is taken for its type's least size. */
 static inline size_t mi_object_size(const mi_layout *layout, const mi_type *type, const unsigned char *at,
                                     size_t room) {
     size_t size = type->whole;
     switch ((mi_sizing)type->sizing) {
-    case MI_SIZING_FIXED: break;
+    case MI_SIZING_FIXED:
+    case MI_SIZING_FRAME: break; /* its code is elsewhere */
     case MI_SIZING_STR: size = mi_str_size(layout, type, at); break;
     case MI_SIZING_INT: size = mi_int_size(layout, type, at); break;
     case MI_SIZING_VAR: size = mi_var_size(layout, type, at); break;
+    case MI_SIZING_ZONED: size = mi_zoned_size(layout, type, at); break;
     case MI_SIZING_INLINE: size += mi_inline_size(layout, type, at, room); break;
     }
     return type->preheader + (size > room ? type->basicsize : size);

@@ -15,61 +15,72 @@ enum {
     HAVE_GC = 14
 };
 
-/* Types that are known by name alone: those of extension modules, and built-in ones that no flag marks. */
+/* Types that are known by name alone: those of extension modules, and built-in ones that no flag marks. `least`: so large
+ * is an object at least whose fields are read before its type's size is looked at. */
 static const struct {
     const char *name;
     mi_kind kind;
+    uint32_t least;
 } by_name[] = {
-    {"set", MI_KIND_SET},
-    {"frozenset", MI_KIND_SET},
-    {"frozendict", MI_KIND_DICT},
-    {"bytearray", MI_KIND_BYTEARRAY},
-    {"code", MI_KIND_CODE},
-    {"function", MI_KIND_FUNCTION},
-    {"module", MI_KIND_MODULE},
-    {"PyCapsule", MI_KIND_CAPSULE},
-    {"collections.OrderedDict", MI_KIND_ODICT},
-    {"array.array", MI_KIND_ARRAY},
-    {"_struct.Struct", MI_KIND_STRUCT},
-    {"_io.StringIO", MI_KIND_STRINGIO},
-    {"_io.BufferedReader", MI_KIND_BUFFERED},
-    {"_io.BufferedWriter", MI_KIND_BUFFERED},
-    {"_io.BufferedRandom", MI_KIND_BUFFERED},
-    {"decimal.Decimal", MI_KIND_DECIMAL},
-    {"_ctypes._CData", MI_KIND_CDATA},
-    {"itertools.combinations", MI_KIND_COMBINATIONS},
-    {"itertools.combinations_with_replacement", MI_KIND_COMBINATIONS},
-    {"itertools.product", MI_KIND_COMBINATIONS},
-    {"itertools.permutations", MI_KIND_PERMUTATIONS},
-    {"operator.methodcaller", MI_KIND_METHODCALLER},
-    {"numpy._ArrayMethod", MI_KIND_ARRAY_METHOD},
-    {"numpy._BoundArrayMethod", MI_KIND_ARRAY_METHOD},
-    {"numpy.ufunc", MI_KIND_UFUNC},
-    {"numpy.ndarray", MI_KIND_NDARRAY},
-    {"numpy.nditer", MI_KIND_NUMPY_PARTS},
-    {"numpy.dtype", MI_KIND_NUMPY_PARTS},
-    {"numpy._ArrayFunctionDispatcher", MI_KIND_NUMPY_PARTS},
-    {"collections.deque", MI_KIND_DEQUE},
-    {"xml.etree.ElementTree.Element", MI_KIND_ELEMENT},
-    {"xml.etree.ElementTree.TreeBuilder", MI_KIND_XML_PARTS},
-    {"xml.etree.ElementTree.XMLParser", MI_KIND_EXPAT},
-    {"_elementtree._element_iterator", MI_KIND_XML_PARTS},
-    {"pyexpat.xmlparser", MI_KIND_EXPAT},
-    {"_pickle.Pickler", MI_KIND_PICKLE},
-    {"_pickle.Unpickler", MI_KIND_PICKLE},
-    {"_pickle.Pdata", MI_KIND_PICKLE},
-    {"zoneinfo.ZoneInfo", MI_KIND_ZONE},
-    {"_sre.SRE_Scanner", MI_KIND_SRE},
-    {"re.Scanner", MI_KIND_SRE},
-    {"_queue.SimpleQueue", MI_KIND_QUEUE},
-    {"_io.FileIO", MI_KIND_FILE},
-    {"_csv.reader", MI_KIND_CSV},
-    {"_csv.writer", MI_KIND_CSV},
+    {"set", MI_KIND_SET, 0},
+    {"frozenset", MI_KIND_SET, 0},
+    {"frozendict", MI_KIND_DICT, 0},
+    {"bytearray", MI_KIND_BYTEARRAY, 0},
+    {"code", MI_KIND_CODE, 0},
+    {"function", MI_KIND_FUNCTION, 0},
+    {"module", MI_KIND_MODULE, 0},
+    {"generator", MI_KIND_GENERATOR, 0},
+    {"coroutine", MI_KIND_GENERATOR, 0},
+    {"async_generator", MI_KIND_GENERATOR, 0},
+    {"frame", MI_KIND_FRAME, 0},
+    {"PyCapsule", MI_KIND_CAPSULE, 0},
+    {"collections.OrderedDict", MI_KIND_ODICT, 72},
+    {"array.array", MI_KIND_ARRAY, 0},
+    {"_struct.Struct", MI_KIND_STRUCT, 0},
+    {"_io.StringIO", MI_KIND_STRINGIO, 0},
+    {"_io.BufferedReader", MI_KIND_BUFFERED, 0},
+    {"_io.BufferedWriter", MI_KIND_BUFFERED, 0},
+    {"_io.BufferedRandom", MI_KIND_BUFFERED, 0},
+    {"decimal.Decimal", MI_KIND_DECIMAL, 0},
+    {"_ctypes._CData", MI_KIND_CDATA, 0},
+    {"itertools.combinations", MI_KIND_COMBINATIONS, 0},
+    {"itertools.combinations_with_replacement", MI_KIND_COMBINATIONS, 0},
+    {"itertools.product", MI_KIND_COMBINATIONS, 0},
+    {"itertools.permutations", MI_KIND_PERMUTATIONS, 0},
+    {"operator.methodcaller", MI_KIND_METHODCALLER, 0},
+    {"numpy._ArrayMethod", MI_KIND_ARRAY_METHOD, 0},
+    {"numpy._BoundArrayMethod", MI_KIND_ARRAY_METHOD, 0},
+    {"numpy.ufunc", MI_KIND_UFUNC, 0},
+    {"numpy.ndarray", MI_KIND_NDARRAY, 72},
+    {"numpy.nditer", MI_KIND_NUMPY_PARTS, 0},
+    {"numpy.dtype", MI_KIND_NUMPY_PARTS, 0},
+    {"numpy._ArrayFunctionDispatcher", MI_KIND_NUMPY_PARTS, 0},
+    {"collections.deque", MI_KIND_DEQUE, 208},
+    {"xml.etree.ElementTree.Element", MI_KIND_ELEMENT, 48},
+    {"xml.etree.ElementTree.TreeBuilder", MI_KIND_XML_PARTS, 0},
+    {"xml.etree.ElementTree.XMLParser", MI_KIND_EXPAT, 0},
+    {"datetime.datetime", MI_KIND_ZONED, 40},
+    {"datetime.time", MI_KIND_ZONED, 40},
+    {"_elementtree._element_iterator", MI_KIND_XML_PARTS, 0},
+    {"pyexpat.xmlparser", MI_KIND_EXPAT, 0},
+    {"_pickle.Pickler", MI_KIND_PICKLE, 0},
+    {"_pickle.Unpickler", MI_KIND_PICKLE, 0},
+    {"_pickle.Pdata", MI_KIND_PICKLE, 0},
+    {"zoneinfo.ZoneInfo", MI_KIND_ZONE, 0},
+    {"_sre.SRE_Scanner", MI_KIND_SRE, 0},
+    {"re.Scanner", MI_KIND_SRE, 0},
+    {"_queue.SimpleQueue", MI_KIND_QUEUE, 0},
+    {"_io.FileIO", MI_KIND_FILE, 0},
+    {"_csv.reader", MI_KIND_CSV, 0},
+    {"_csv.writer", MI_KIND_CSV, 0},
 };
 
-static mi_kind kind_of_name(const char *name) {
+/* A class of the program's may be called as it likes: names without a module are those of static types alone, and what calls
+ * itself as one of an extension module must have its size. */
+static mi_kind kind_of_name(const char *name, int heap_type, int64_t basicsize) {
+    if (heap_type && !strchr(name, '.')) return MI_KIND_PLAIN;
     for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
-        if (!strcmp(by_name[i].name, name)) return by_name[i].kind;
+        if (!strcmp(by_name[i].name, name)) return basicsize >= by_name[i].least ? by_name[i].kind : MI_KIND_PLAIN;
     return MI_KIND_PLAIN;
 }
 
@@ -90,9 +101,13 @@ static mi_kind kind_of(const mi_target *target, const mi_layout *layout, uintptr
     for (int depth = 0; type && depth < MOST_BASES; depth++) {
         char name[48] = "";
         uintptr_t at;
-        if (!read_part(target, type + (uintptr_t)layout->type_name, &at, sizeof at) &&
+        uint64_t own = 0;
+        int64_t size = 0;
+        if (!read_part(target, type + (uintptr_t)layout->type_flags, &own, sizeof own) &&
+            !read_part(target, type + (uintptr_t)layout->type_basicsize, &size, sizeof size) &&
+            !read_part(target, type + (uintptr_t)layout->type_name, &at, sizeof at) &&
             !read_part(target, at, name, sizeof name - 1)) {
-            mi_kind kind = kind_of_name(name);
+            mi_kind kind = kind_of_name(name, has(own, HEAPTYPE), size);
             if (kind != MI_KIND_PLAIN) return kind;
         }
         if (read_part(target, type + (uintptr_t)layout->type_base, &type, sizeof type)) break;
@@ -117,7 +132,9 @@ static uint16_t preheader_of(const mi_layout *layout, uint64_t flags) {
 static mi_sizing sizing_of(const mi_layout *layout, const mi_type *type) {
     if (type->kind == MI_KIND_STR) return MI_SIZING_STR;
     if (type->kind == MI_KIND_INT) return MI_SIZING_INT;
+    if (type->kind == MI_KIND_GENERATOR || type->kind == MI_KIND_FRAME) return MI_SIZING_FRAME;
     if (type->itemsize) return MI_SIZING_VAR;
+    if (type->kind == MI_KIND_ZONED && !has(type->flags, HEAPTYPE)) return MI_SIZING_ZONED;
     if (layout->type_inline_values != MI_ABSENT && type->flags & (uint64_t)(uint32_t)layout->type_inline_values)
         return MI_SIZING_INLINE;
     return MI_SIZING_FIXED;
@@ -131,6 +148,9 @@ static mi_owning owning_of(const mi_layout *layout, const mi_type *type) {
     case MI_KIND_UFUNC: return MI_OWNS_WORDS;
     case MI_KIND_PLAIN:
     case MI_KIND_BYTES:
+    case MI_KIND_ZONED:
+    case MI_KIND_GENERATOR:
+    case MI_KIND_FRAME:
     case MI_KIND_INT: break;
     default: return type->kind >= MI_KIND_EXPAT ? MI_OWNS_WORDS : MI_OWNS_NAMED;
     }
@@ -168,6 +188,7 @@ static mi_error read_type(const mi_target *target, const mi_layout *layout, uint
     /* the basicsize of str is that of its largest form; a compact ASCII string is shorter */
     if (type->kind == MI_KIND_STR) type->basicsize = (uint32_t)layout->str_ascii_size;
     type->sizing = (uint8_t)sizing_of(layout, type);
+    if (type->sizing == MI_SIZING_ZONED) type->basicsize -= (uint32_t)sizeof(void *);
     type->generic = (uint8_t)has(type->flags, HEAPTYPE);
     type->owns = (uint8_t)owning_of(layout, type);
     return MI_OK;

@@ -40,6 +40,9 @@ typedef enum mi_kind {
     MI_KIND_NDARRAY,
     MI_KIND_DEQUE,
     MI_KIND_ELEMENT,
+    MI_KIND_ZONED,     /* datetime, time */
+    MI_KIND_GENERATOR, /* coroutines too: a frame is embedded in them */
+    MI_KIND_FRAME,
     MI_KIND_EXPAT, /* from here on: read word by word (owners_words.c) */
     MI_KIND_XML_PARTS,
     MI_KIND_NUMPY_PARTS,
@@ -53,7 +56,15 @@ typedef enum mi_kind {
 } mi_kind;
 
 /* How the size of an object follows from it (object_size.h). */
-typedef enum mi_sizing { MI_SIZING_FIXED, MI_SIZING_STR, MI_SIZING_INT, MI_SIZING_VAR, MI_SIZING_INLINE } mi_sizing;
+typedef enum mi_sizing {
+    MI_SIZING_FIXED,
+    MI_SIZING_STR,
+    MI_SIZING_INT,
+    MI_SIZING_VAR,
+    MI_SIZING_INLINE,
+    MI_SIZING_ZONED, /* the last word, a time zone, may be missing */
+    MI_SIZING_FRAME  /* as long as the code of its frame wants: census_frames.h */
+} mi_sizing;
 
 /* Whether objects own what is no object: nothing; what their structure names; and what is found by its words alone. */
 typedef enum mi_owning { MI_OWNS_NOTHING, MI_OWNS_NAMED, MI_OWNS_WORDS } mi_owning;

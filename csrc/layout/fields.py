@@ -315,6 +315,7 @@ FIELDS = [
     Field("code_local_names", offset("PyCodeObject", "co_localsplusnames"), "tuple of str"),
     Field("code_local_kinds", offset("PyCodeObject", "co_localspluskinds"), "bytes"),
     Field("code_locals", offset("PyCodeObject", "co_nlocalsplus"), "int: local, cell and free variables"),
+    Field("code_stack", offset("PyCodeObject", "co_stacksize"), "int: most words of the evaluation stack"),
     Field("code_qualname", offset("PyCodeObject", "co_qualname"), "str"),
     Field("generator_code", offset("PyGenObject", "gi_code"), "PyCodeObject *", until=(3, 12)),
     Field("generator_name", offset("PyGenObject", "gi_name"), "PyObject *"),

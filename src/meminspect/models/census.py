@@ -190,6 +190,32 @@ class Site(Model):
 
 
 @dataclass(frozen=True, repr=False)
+class ThreadFrames(Model):
+    """The frames that one thread runs, as its thread state leads to them.
+
+    native_id   -- the kernel's id of the thread
+    interpreter -- id of its interpreter (0: the main one)
+    frames, embedded_frames -- that run: of functions, on the thread's data stack; of generators and coroutines, in
+                   these objects
+    chunks, chunk_bytes -- of the data stack: mappings of their own beside the arenas, in no other figure of the census
+    objects, objects_bytes -- that these frames refer to (code, function, variables, and the evaluation stack where the
+                   frame tells it), each once, and the bytes of their blocks; objects that have no block do not count
+    """
+
+    native_id: int
+    interpreter: int
+    frames: int
+    embedded_frames: int
+    chunks: int
+    chunk_bytes: int
+    objects: int
+    objects_bytes: int
+
+    def __repr__(self) -> str:
+        return f"<ThreadFrames {self.native_id}: {self.frames} frames, {self.objects} objects>"
+
+
+@dataclass(frozen=True, repr=False)
 class FrozenCopy(Model):
     """The frozen copy of the process in which a consistent census walked (csrc/interpreter/clone.h).
 
@@ -272,6 +298,8 @@ class Census(Model):
     sites      -- on request, of the small path: which lines allocated what is alive, the most bytes first; None: not
                   asked for, or see sites_reason. Together with untraced_count and untraced_bytes (allocated
                   while tracemalloc did not trace) they are all live blocks.
+    thread_frames -- the frames that each thread runs, of the interpreters that were held still; none of another process
+                  before CPython 3.13, whose C stacks lead to them
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what
@@ -304,6 +332,7 @@ class Census(Model):
     sites_reason: str | None = None
     untraced_count: int | None = None
     untraced_bytes: int | None = None
+    thread_frames: tuple[ThreadFrames, ...] = ()
 
     @property
     def count(self) -> int:

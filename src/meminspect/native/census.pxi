@@ -90,6 +90,13 @@ cdef extern from "census.h":
         size_t root_count
         mi_contents *contents
 
+cdef extern from "census_frames.h":
+    enum: MI_CENSUS_THREADS
+    ctypedef struct mi_thread_frames:
+        uint64_t native_id
+        int64_t interpreter
+        uint64_t chunks, chunk_bytes, frames, embedded, objects, bytes
+
 cdef extern from "census_job.h":
     ctypedef struct mi_census_found:
         mi_census census
@@ -97,6 +104,8 @@ cdef extern from "census_job.h":
         int mimalloc_late
         size_t omitted_count
         mi_omitted[64] omitted
+        size_t thread_count
+        mi_thread_frames[512] threads
     ctypedef struct mi_census_job:
         uintptr_t self
         const mi_arena_table *hidden
@@ -172,6 +181,18 @@ cdef list names_of(const mi_types *types, const mi_census *census):
             for i in range(types.count)]
 
 
+cdef list threads_of(const mi_census_found *found):
+    """[(native id, interpreter, chunks, bytes of chunks, frames, embedded frames, objects, bytes of objects)]"""
+    cdef size_t i
+    cdef const mi_thread_frames *row
+    told = []
+    for i in range(min(found.thread_count, <size_t>MI_CENSUS_THREADS)):
+        row = &found.threads[i]
+        told.append((row.native_id, row.interpreter, row.chunks, row.chunk_bytes, row.frames, row.embedded,
+                     row.objects, row.bytes))
+    return told
+
+
 cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_found *found):
     cdef const mi_census *census = &found.census
     cdef size_t i
@@ -188,6 +209,7 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
         "types": [(*names[i], row_bytes(&census.objects[i], classes)) for i in range(<size_t>len(names))
                   if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
+        "thread_frames": threads_of(found),
         "guesses": guesses, "large_guesses": large_guesses_of(names, census), **large,
         "unknown": row_bytes(&census.unknown, classes), "live": row_bytes(&census.live, classes),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
@@ -427,6 +449,8 @@ cdef list heap_reasons(const mi_census_found *found):
         reasons.append("max_pause was reached while mimalloc's pages were walked: the rest was left out")
     if found.arenas_left:
         reasons.append(f"max_pause was reached: {found.arenas_left} arenas were left out")
+    if found.thread_count > MI_CENSUS_THREADS:
+        reasons.append(f"the frames of {found.thread_count - MI_CENSUS_THREADS} more threads were not looked into")
     if found.census.pools_left:
         reasons.append(f"max_pause was reached: {found.census.pools_left} pools were left out, and what their objects "
                        "own is unknown")

@@ -47,6 +47,9 @@ cdef extern from "references.h":
     void mi_references_of(mi_reader *reader, uintptr_t address, int type)
     void mi_references_of_frame(mi_reader *reader, uintptr_t frame)
 
+cdef extern from "object_proof.h":
+    int mi_object_type(const mi_layout *layout, const mi_types *types, const unsigned char *object)
+
 cdef extern from "address_index.h":
     ctypedef struct mi_address_index:
         uint32_t count
@@ -701,22 +704,28 @@ def _third(row):
 
 cdef list types_at(list blocks):
     """Of each address of a block of malloc's the type of the object that begins there: (module, name); None when it is
-    none, or 0. The header is read as that of an object outside the arenas is (csrc/graph/graph.c)."""
+    none, or 0. Debug hooks put their words before it, once or, where pymalloc asks malloc, twice."""
     cdef _Graph reader = _Graph()
-    cdef uintptr_t object_at, kind, count
+    cdef mi_arena_table table
+    cdef mi_allocator allocator
+    cdef bint hidden = False
+    cdef unsigned char[64] header
+    cdef uintptr_t object_at
     cdef int place
     reader.prepare()
+    own_table(&reader.guard.target, the_layout(), &table, &hidden)
+    check(mi_allocator_look(&reader.guard.target, the_layout(), &table, &allocator))
+    hooks = [0, 16, 32] if allocator.debug else [0]
     found = []
     for block in blocks:
         name = None
-        for before in (0, 16, 32):
-            object_at = <uintptr_t>block + <uintptr_t>before
-            if (not block or mi_target_word(&reader.guard.target, object_at + reader.layout.object_type, &kind) != MI_OK
-                    or mi_target_word(&reader.guard.target, object_at, &count) != MI_OK):
+        for before, hook in [(before, hook) for hook in hooks for before in (0, 16, 32)] if block else ():
+            object_at = <uintptr_t>block + <uintptr_t>(before + hook)
+            if mi_target_read(&reader.guard.target, object_at, header, <size_t>the_layout().object_size) != MI_OK:
                 continue
-            place = mi_types_find(&reader.types, kind)
-            if place >= 0 and count and reader.types.items[place].preheader == before:
-                name = type_text(<object><PyObject *>kind)
+            place = mi_object_type(the_layout(), &reader.types, header)
+            if place >= 0 and reader.types.items[place].preheader == before:
+                name = type_text(<object><PyObject *>reader.types.items[place].address)
                 break
         found.append(name)
     return found

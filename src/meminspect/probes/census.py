@@ -15,6 +15,8 @@ The raw format, what `_native.census_capture()` returns:
     large_guesses     -- the same of malloc's chunks, each in one row: [(kind, names, offset, chunks, bytes, whether
                          other unknown chunks lie between), ...]. kind also "data" (static data of a loaded file: its
                          name is in the qualified name's place) and "nothing"
+    thread_frames     -- [(native id, interpreter, chunks, bytes of chunks, frames, embedded frames, objects, bytes of
+                         objects), ...] of each thread
     large             -- whether malloc's heaps were walked; large_reason: why not
     malloc            -- csrc/census/census_large.h: mi_large_totals as a dict; None where they were not walked
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
@@ -49,6 +51,7 @@ from ..models.census import (
     Site,
     SiteType,
     SizeClassRow,
+    ThreadFrames,
     TypeRow,
     UnknownGroup,
 )
@@ -224,6 +227,10 @@ def build(raw: Mapping[str, Any]) -> Census:
         reason="; ".join(raw["reasons"]) or None,
         frozen=frozen_copy(raw["frozen"]),
         pid=raw.get("pid"),
+        thread_frames=tuple(
+            ThreadFrames(thread, interpreter, frames, embedded, chunks, size, objects, bytes_)
+            for thread, interpreter, chunks, size, frames, embedded, objects, bytes_ in raw.get("thread_frames", ())
+        ),
         **sites_of(raw.get("sites")),
     )
 

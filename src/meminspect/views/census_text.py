@@ -41,6 +41,7 @@ def render(
     buffers(page, census, top)
     unknown(page, census, top)
     malloc(page, census)
+    frames(page, census, top)
     sites(page, census, top)
     page.line()
     page.line(measured(census), DIM)
@@ -154,6 +155,23 @@ def malloc(page: Page, census: Census) -> None:
         ["top", "", size(chunks.top_bytes + chunks.overhead_bytes)],
     ]
     page.table([Column("chunks", grow=True), *figures("count", "size")], rows)
+
+
+def frames(page: Page, census: Census, top: int) -> None:
+    if not census.thread_frames:
+        return
+    ordered = sorted(census.thread_frames, key=lambda row: row.objects_bytes, reverse=True)
+    page.heading(
+        "Frames of threads", f"{min(top, len(ordered))} of {len(ordered):,}; their data stacks are in no arena"
+    )
+    page.table(
+        [Column("thread", figures=True), *figures("frames", "in generators", "data stack", "objects held", "size")],
+        [
+            [str(row.native_id), f"{row.frames:,}", f"{row.embedded_frames:,}", size(row.chunk_bytes),
+             f"{row.objects:,}", size(row.objects_bytes)]
+            for row in ordered[:top]
+        ],
+    )  # fmt: skip
 
 
 def sites(page: Page, census: Census, top: int) -> None:
