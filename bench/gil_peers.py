@@ -1,24 +1,25 @@
-"""What other tools say of the GIL in the same workloads, and what they cost: gilknocker, py-spy, viztracer, and ours.
+"""What other tools say of the GIL in the same workloads, and what they cost, beside ours.
 
-Each workload has a known truth: how often the GIL changes hands at least, or how long a C call keeps it. It runs in a
-process of its own, untraced and then under each tool that is installed; the slowdown is of its own clock. What a tool
-has no word for is a dash: holds, waits and hand-offs are what this table is about.
+gilknocker, py-spy, viztracer, and from 3.15 on CPython's own sampling profiler. Each workload has a known truth: how
+often the GIL changes hands at least, or how long a C call keeps it. It runs in a process of its own, in turns untraced
+and under each tool that is there; the slowdown is the median of their ratios, by its own clock. What a tool has no word
+for is a dash: holds, waits and hand-offs are what this table is about.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from pathlib import Path
 
 ROUNDS, HOLD_S, CPU_S = 20_000, 0.3, 1.0
+ROUNDS_OF_EACH = 5
 COMMON = """
 import queue, sys, threading, time
 def run(*functions):
@@ -100,7 +101,8 @@ def ours(code: str) -> tuple[float | None, str]:
         target = Path(folder, "gil.json")
         text = python(code + TIMED, sys.executable, "-m", "meminspect", "gil", "run", "--json", "-o", str(target))
         document = json.loads(target.read_text())
-    offs, hold = document["hand_offs"], document["longest_holds"][0]
+    offs, holds = document["hand_offs"], document["longest_holds"]
+    hold = next((one for one in holds if one["asked_by"] is not None), holds[0])  # it kept others waiting
     who = document["threads"][hold["thread"]]["name"]
     return took(text), (
         f"{offs['total']:,} hand-offs, {offs['forced']:,} forced; longest hold {hold['held_s'] * 1e3:.1f} ms by {who}; "
@@ -117,10 +119,34 @@ def py_spy(code: str) -> tuple[float | None, str]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "raw.txt")
         command = [str(spy()), "record", "--gil", "-r", "1000", "-f", "raw", "-o", str(target), "--", sys.executable]
-        text = python(code + TIMED, *command)
-        if not target.exists():
-            return None, (text.strip().splitlines() or ["it made no file"])[-1][:80]
-        stacks = [line.rsplit(" ", 1) for line in target.read_text().splitlines()]
+        return sampled(python(code + TIMED, *command), target)
+
+
+def cpython_sampling(code: str) -> tuple[float | None, str]:
+    """`profiling.sampling run --mode gil` (3.15): samples of the threads that hold the GIL."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "collapsed.txt")
+        command = [
+            "-m",
+            "profiling.sampling",
+            "run",
+            "--mode",
+            "gil",
+            "-a",
+            "-r",
+            "1000",
+            "--collapsed",
+            "-o",
+            str(target),
+        ]
+        return sampled(python(code + TIMED, sys.executable, *command), target)
+
+
+def sampled(text: str, target: Path) -> tuple[float | None, str]:
+    """What a file of collapsed stacks says: a stack and its samples a line."""
+    if not target.exists():
+        return None, (text.strip().splitlines() or ["it made no file"])[-1][:80]
+    stacks = [line.rsplit(" ", 1) for line in target.read_text().splitlines()]
     top = max(stacks, key=lambda one: int(one[1]), default=None)
     where = f"most in {top[0].split(';')[-1]}" if top else "none"
     return took(text), f"{sum(int(one[1]) for one in stacks):,} samples with the GIL, {where}; no waits, no hand-offs"
@@ -134,26 +160,30 @@ def main() -> int:
         "gilknocker": lambda code: pair(python(code + KNOCKED)),
         "py-spy --gil": py_spy,
         "viztracer": lambda code: pair(python(code + VIZ)),
+        "CPython's": cpython_sampling,
         "meminspect": ours,
     }
     there = {
         "gilknocker": importlib.util.find_spec("gilknocker"),
         "py-spy --gil": spy(),
         "viztracer": importlib.util.find_spec("viztracer"),
+        "CPython's": sys.version_info >= (3, 15) and importlib.util.find_spec("profiling.sampling"),
         "meminspect": True,
     }
     for name, code in WORKLOADS.items():
-        plain = min(took(python(code + TIMED)) or 9e9 for _ in range(3))
-        print(f"\n{name}: {plain:.3f} s untraced (the least of 3)")
+        print(f"\n{name}", flush=True)
         for tool, run in tools.items():
             if not there[tool]:
-                print(f"  {tool:13} not installed")
+                print(f"  {tool:13} not there")
                 continue
-            with contextlib.suppress(KeyboardInterrupt):
+            ratios, words = [], "-"
+            for _ in range(ROUNDS_OF_EACH):
+                plain = took(python(code + TIMED))
                 seconds, words = run(code)
-                time.sleep(0.1)
-                slow = f"x {seconds / plain:.2f}" if seconds else "-"
-                print(f"  {tool:13} {slow:>7}  {words}", flush=True)
+                if plain and seconds:
+                    ratios.append(seconds / plain)
+            slow = f"x {statistics.median(ratios):.2f}" if ratios else "-"
+            print(f"  {tool:13} {slow:>7}  {words}", flush=True)
     return 0
 
 

@@ -144,6 +144,8 @@ def write(
     final = outcome.last.value() if outcome.final and outcome.last else None
     if final is not None and "waits" in final:
         return write_waits(outputs, final, program, options)
+    if final is not None and "sample" in final:
+        return write_sample(outputs, final, program, options)
     try:
         raw = follower.finish(final)
         trace = build(raw)
@@ -171,22 +173,45 @@ def write_waits(outputs: Outputs, final: Mapping[str, Any], program: Program, op
     from meminspect.probes.waits import build
     from meminspect.views import waits_text
 
-    trouble: list[str] = []
-    out, width = outputs.summary, outputs.summary.width
     found = build(final)
+    return write_instead(
+        outputs, "this build has no GIL", options,
+        lambda: waits_text.render_json(found, program=program.name),
+        lambda **look: waits_text.render(found, program=program.name, **look),
+    )  # fmt: skip
+
+
+def write_sample(outputs: Outputs, final: Mapping[str, Any], program: Program, options: Mapping[str, Any]) -> list[str]:
+    """Of a program whose calls could not be redirected: what looks at its GIL have found."""
+    from meminspect.probes.gil_sample import build
+    from meminspect.views import gil_sample_text
+
+    found, why = build(final["sample"], final["rate_hz"]), final["refused"]
+    return write_instead(
+        outputs, "the GIL was sampled", options,
+        lambda: gil_sample_text.render_json(found, why=why, program=program.name),
+        lambda **look: gil_sample_text.render(found, why=why, program=program.name, **look),
+    )  # fmt: skip
+
+
+def write_instead(
+    outputs: Outputs, why: str, options: Mapping[str, Any], as_json: Callable[[], str], as_text: Callable[..., str]
+) -> list[str]:
+    """Writes what there is instead of a trace, and gives up the files that only a trace could fill."""
+    trouble: list[str] = []
+    out = outputs.summary
 
     def make() -> None:
         if options["as_json"]:
-            out.write(waits_text.render_json(found, program=program.name))
+            out.write(as_json())
             return
-        color = out.color(not options["no_color"])
-        out.write(waits_text.render(found, program=program.name, width=width, color=color, unicode=out.unicode))
+        out.write(as_text(width=out.width, color=out.color(not options["no_color"]), unicode=out.unicode))
 
     attempt(trouble, out, make)
     for output in outputs.all():
         if output is not out:
             output.discard()
-            trouble.append(f"{output.name} is not written: this build has no GIL, so there is no trace of it")
+            trouble.append(f"{output.name} is not written: {why}, so there is no trace of it")
     return trouble
 
 

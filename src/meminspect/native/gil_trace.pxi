@@ -172,10 +172,11 @@ cdef gil_trace_begin(uint64_t log_bytes, int fd, bint quiet, bint attribution, u
     if error != MI_OK:
         mi_gil_region_close(region)
         if error == MI_E_ABSENT:
-            raise NativeError("absent", "libpython's calls of pthread functions cannot be found in this build")
+            raise NativeError("absent", "libpython's calls of pthread functions cannot be found in this build"
+                              + INSTEAD)
         if error == MI_E_PERMISSION:
             raise NativeError("permission", "the pages that hold libpython's calls may not be made writable: mprotect "
-                              "was refused (seccomp, SELinux or mseal)")
+                              "was refused (seccomp, SELinux or mseal)" + INSTEAD)
         check(error)
 
 
@@ -210,7 +211,7 @@ cdef gil_trace_trial(bint attribution):
     cdef bint found = code is None or head.codes > 1 and mi_gil_codes(region)[1].address == <uintptr_t><PyObject *>code
     mi_gil_region_close(region)
     if not seen:
-        raise NativeError("layout", "no call of this interpreter's was seen where its GIL should be")
+        raise NativeError("layout", "no call of this interpreter's was seen where its GIL should be" + INSTEAD)
     if attribution and not found:
         raise NativeError("layout", "the function that a thread is in was not found where it should be: no attribution")
 
@@ -434,14 +435,21 @@ cdef enum:
     WAITS_RATE_HZ = 100  # of the looks in a free-threaded build
 
 
+cdef str INSTEAD = "; gil.sample() needs nothing of this, and estimates"
+cdef double SAMPLED_RATE_HZ = 100.0
+cdef str gil_trace_refused = None  # why a program that the launcher started is sampled instead
+
+
 def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """What csrc/launch/preload.c calls in a program that the launcher traces: starts before its first line, stops at its end.
 
     The launcher's order (MI_RECORD_ORDER, the first record) is "PID:FD:BYTES:ATTRIBUTION:NS": the file in memory for the
     events, how much of it they may take, 1 for attribution and from when on a hold is looked at. The final record is as
     gil_trace_stop() returns it, without events where the launcher has them in its file; in a free-threaded build as
-    waits_end() does. `threading` and `gc` are imported, for the names of threads and for collections.
+    waits_end() does. `threading` and `gc` are imported, for the names of threads and for collections. Where no trace can
+    begin the GIL is sampled instead, and the record is {"refused": why, "sample": gil_sampler_stop(), "rate_hz"}.
     """
+    global gil_trace_refused
     if MI_FREE_THREADED and (waits_running() or kind == MI_RECORD_START):
         if kind == MI_RECORD_START:
             __import__("threading")
@@ -455,10 +463,18 @@ def gil_record(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max
         try:
             __import__("threading")
             gil_trace_start(int(size), shared, int(attribution) != 0, int(long_hold_ns))
+        except NativeError as error:
+            gil_trace_refused = str(error).removesuffix(INSTEAD)
         finally:
             if shared >= 0:
                 gil_close(shared)
+        if gil_trace_refused is not None:
+            gil_sampler_start(SAMPLED_RATE_HZ)
+            return
         vars_of_module(__import__("gc"))["callbacks"].append(gil_trace_collected)
+        return
+    if gil_trace_refused is not None and gil_sampler_running():
+        record_write(fd, kind, {"refused": gil_trace_refused, "sample": gil_sampler_stop(), "rate_hz": SAMPLED_RATE_HZ})
         return
     if not gil_trace_running():
         return  # it did not start, which has been said
