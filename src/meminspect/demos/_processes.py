@@ -5,8 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from ..probes.allocation import block
 
 KIB = 1024
 
@@ -58,18 +63,26 @@ def forked_collections(objects: int) -> dict[str, Any]:
 
 
 def collect_in_fork() -> dict[str, int]:
-    """PSS and USS of a forked child before and after it collects."""
+    """What a forked child's PSS and USS grow by when it collects."""
+
+    def collect() -> dict[str, int]:
+        before = memory_of_this()
+        gc.collect()
+        after = memory_of_this()
+        return {"pss": after["pss"] - before["pss"], "uss": after["uss"] - before["uss"]}
+
+    grown: dict[str, int] = in_fork(collect)
+    return grown
+
+
+def in_fork(function: Callable[[], Any]) -> Any:
+    """What a function returns in a forked child, as JSON values."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            before = memory_of_this()
-            gc.collect()
-            after = memory_of_this()
-            os.write(
-                writer, json.dumps({"pss": after["pss"] - before["pss"], "uss": after["uss"] - before["uss"]}).encode()
-            )
+            os.write(writer, json.dumps(function()).encode())
             status = 0
         finally:
             os._exit(status)
@@ -77,12 +90,11 @@ def collect_in_fork() -> dict[str, int]:
     with os.fdopen(reader) as file:
         text = file.read()
     os.waitpid(child, 0)
-    found: dict[str, int] = json.loads(text)
-    return found
+    return json.loads(text)
 
 
 def allocator_costs(objects: int, repetitions: int) -> dict[str, Any]:
-    """Resident bytes of one `object()`, and CPU seconds to make and free one, with this process' allocator."""
+    """Resident bytes of one `object()`, CPU seconds to make and free one, and what stays of a mix."""
     gc.disable()
     makes: list[float] = []
     frees: list[float] = []
@@ -99,4 +111,43 @@ def allocator_costs(objects: int, repetitions: int) -> dict[str, Any]:
         kept[:] = [None] * objects
         frees.append((time.process_time() - freed) / objects)
         makes.append((made - begin) / objects)
-    return {"bytes": (after - before) / objects, "make_s": makes, "free_s": frees}
+    del kept
+    return {"bytes": (after - before) / objects, "make_s": makes, "free_s": frees, **mixed(objects)}
+
+
+def mixed(objects: int) -> dict[str, int]:
+    """Objects of all small sizes by turns: resident bytes of all, of one in a hundred, and after malloc_trim(0)."""
+    from ctypes import CDLL
+
+    before = resident_bytes()
+    kept: list[object] = [None] * objects
+    for place in range(objects):
+        kept[place] = bytes(place * 37 % 430)
+    full = resident_bytes() - before
+    survivors = kept[::100]
+    del kept
+    left = resident_bytes() - before
+    CDLL(None).malloc_trim(0)
+    trimmed = resident_bytes() - before
+    return {"full": full, "left": left, "trimmed": trimmed, "asked": sum(map(sys.getsizeof, survivors))}
+
+
+def swept_sizes(sizes: list[int], total: int) -> list[dict[str, Any]]:
+    """What large_path() gives for each size, each in a forked child with a threshold as a new process has it."""
+    gc.disable()
+    return [in_fork(partial(large_path, size, max(2, total // size))) for size in sizes]
+
+
+def large_path(size: int, number: int) -> dict[str, Any]:
+    """Blocks of a size, made twice, and all but the last one freed: whose they were, and what came back."""
+    row: dict[str, Any] = {"size": size}
+    last = []  # of each turn, which is not freed
+    for turn in ("first", "again"):
+        before = resident_bytes()
+        blocks: list[bytes] = [b"x" * (size - sys.getsizeof(b"")) for _ in range(number)]
+        row[f"{turn}_domain"] = block(blocks[-1]).domain
+        made = resident_bytes()
+        last.append(blocks.pop())
+        blocks.clear()
+        row[f"{turn}_grown"], row[f"{turn}_back"] = made - before, made - resident_bytes()
+    return row

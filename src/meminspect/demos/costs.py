@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..models.demo import Cell, Check, Evidence
+from ..models.demo import Cell, Chart, Check, Evidence, Point, Series
 from ._base import Demo, Observed
 from ._measure import clearly_less, in_child, spread
 
-KIB = 1024
+KIB, MIB = 1 << 10, 1 << 20
 TIMES = ("start", "start_cpu", "switch")
 SHARES = (
     ("coroutine", "all of the process, and the thread", "its frame"),
@@ -63,7 +63,7 @@ class Costs(Demo):
             return Observed((), (Check(claim, None, str(error), str(error)),))
         contenders = found["contenders"]
         return Observed(
-            (table(contenders), spreads(contenders), shares(), parallel(found["cores"])),
+            (table(contenders), grown(found["scale"]), spreads(contenders), shares(), parallel(found["cores"])),
             (*cheaper(claim, contenders), pinned(found["cores"])),
         )
 
@@ -79,6 +79,37 @@ def table(contenders: dict[str, Any]) -> Evidence:
         "other: medians.",
         columns=("", "measured", "KiB each", "start µs", "start CPU µs", "switch µs"),
         rows=tuple(rows),
+    )
+
+
+def grown(scale: dict[str, Any]) -> Evidence:
+    """Measured as far as the machine goes, and carried on from there by what one more took."""
+    kinds = {name: scale[name] for name in ("coroutine", "thread", "process")}
+    measured = {name: {row[0]: row[1] for row in one["rows"]} for name, one in kinds.items()}
+    numbers = sorted({*scale["numbers"], *(number for rows in measured.values() for number in rows)})
+    cells: dict[tuple[str, int], str] = {}
+    series = []
+    for name, rows in measured.items():
+        points = [Point(number, total / MIB, total / MIB, total / MIB) for number, total in rows.items() if total]
+        series.append(Series(name, tuple(points)))
+        cells |= {(name, number): f"{total / MIB:,.2f}" for number, total in rows.items()}
+        last = max(rows)
+        beyond = {number: rows[last] / last * number / MIB for number in numbers if number > last}
+        cells |= {(name, number): f"({mib:,.1f})" for number, mib in beyond.items()}
+        if beyond:
+            carried = {last: rows[last] / MIB, **beyond}
+            series.append(
+                Series(f"{name}, carried on", tuple(Point(number, mib, mib, mib) for number, mib in carried.items()))
+            )
+    ends = "; ".join(f"of {name}es: {one['reason']}" if name == "process" else f"of {name}s: {one['reason']}"
+                     for name, one in kinds.items() if one["reason"])  # fmt: skip
+    return Evidence(
+        title="Many of each",
+        text="Private MiB of all that wait at once. In brackets: not measured, but carried on from the last one "
+        f"({ends}).",
+        columns=("number", *kinds),
+        rows=tuple((f"{number:,}", *(cells.get((name, number), "-") for name in kinds)) for number in numbers),
+        chart=Chart("number at once", "private MiB of all", log_x=True, log_y=True, series=tuple(series)),
     )
 
 

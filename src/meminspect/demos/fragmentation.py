@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Any
 
 from ..models.demo import Cell, Check, Evidence
 from ..models.heap import HeapMap
@@ -12,7 +13,11 @@ from ._measure import in_child, spread
 from ._processes import resident_bytes
 
 OBJECT_BYTES = 400
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
+SWEPT_TOTAL = 8 * MIB
+SWEPT_FAST = [64 * KIB, 256 * KIB, 1 * MIB, 40 * MIB]
+SWEPT = [size * KIB for size in (4, 16, 64, 120, 136, 160, 192, 256, 512, 1024, 4096, 16384, 31744, 34816, 65536)]
+RAISED_AT_MOST = 32 * MIB  # glibc's DEFAULT_MMAP_THRESHOLD_MAX
 FILLED, FAST_FILLED = 64 * MIB, 12 * MIB
 LARGE = 64 * MIB  # above the highest threshold from which glibc takes a mapping of its own (32 MiB)
 OBJECTS, FAST_OBJECTS = 500_000, 100_000
@@ -49,7 +54,7 @@ class Fragmentation(Demo):
         f"Objects of {OBJECT_BYTES} bytes fill arenas; all but the first in each new arena are freed, then these "
         "too, and the arenas are read from pymalloc's own table each time. In two new processes, one with "
         "PYTHONMALLOC=malloc, the same objects are made and freed, timed, and their resident memory is measured. A "
-        "large block is made and freed."
+        "large block is made and freed, then blocks of many sizes, each twice in a process of its own."
     )
     notes = (
         "An arena has 1 MiB since CPython 3.10 (256 KiB before).",
@@ -69,7 +74,8 @@ class Fragmentation(Demo):
             return Observed((large,), (kept,) if allocator().startswith("mimalloc") else (kept, returned))
         filled, checks = fill_and_free(FAST_FILLED if fast else FILLED)
         compared, cheaper = against_malloc(fast)
-        return Observed((filled, compared, large), (*checks, cheaper, returned))
+        swept, paths = large_path(fast)
+        return Observed((filled, *compared, large, swept), (*checks, cheaper, returned, *paths))
 
 
 def fill_and_free(size: int) -> tuple[Evidence, tuple[Check, ...]]:
@@ -126,7 +132,7 @@ def first_of_each(kept: list[bytes | None], heap: HeapMap, before: set[int]) -> 
     return list(found.values())
 
 
-def against_malloc(fast: bool) -> tuple[Evidence, Check]:
+def against_malloc(fast: bool) -> tuple[tuple[Evidence, ...], Check]:
     claim = "A small object takes less memory from a pool than from malloc"
     arguments = (FAST_OBJECTS, FAST_REPETITIONS) if fast else (OBJECTS, REPETITIONS)
     try:
@@ -135,11 +141,21 @@ def against_malloc(fast: bool) -> tuple[Evidence, Check]:
             for name in ("pymalloc", "malloc")
         }
     except RuntimeError as error:
-        return Evidence("pymalloc and malloc", str(error), (), ()), Check(claim, None, str(error), str(error))
+        return (Evidence("pymalloc and malloc", str(error), (), ()),), Check(claim, None, str(error), str(error))
     rows: list[tuple[Cell, ...]] = []
     for name, costs in found.items():
         make, free = (spread(costs[key]).scaled(1e9) for key in ("make_s", "free_s"))
         rows.append((name, round(costs["bytes"], 1), make.text(), free.text()))
+    kept: list[tuple[Cell, ...]] = [
+        (name, *(round(costs[key] / MIB, 1) for key in ("full", "left", "trimmed")), round(costs["asked"] / MIB, 2))
+        for name, costs in found.items()
+    ]
+    scattered = Evidence(
+        title=f"{arguments[0]:,} objects of all small sizes, one in a hundred kept",
+        text="Resident MiB that they took, that stayed when the others were freed, and after malloc_trim(0).",
+        columns=("PYTHONMALLOC", "MiB of all", "one in 100 kept", "after a trim", "MiB that these ask for"),
+        rows=tuple(kept),
+    )
     evidence = Evidence(
         title=f"{arguments[0]:,} times object(), 16 bytes",
         text=f"Of {arguments[1]} repetitions: median (lowest to highest) of CPU time; resident bytes of each object.",
@@ -147,7 +163,66 @@ def against_malloc(fast: bool) -> tuple[Evidence, Check]:
         rows=tuple(rows),
     )
     ours, theirs = found["pymalloc"]["bytes"], found["malloc"]["bytes"]
-    return evidence, Check(claim, ours < 0.8 * theirs, f"{ours:,.1f} bytes by pymalloc, {theirs:,.1f} by malloc")
+    held, text = ours < 0.8 * theirs, f"{ours:,.1f} bytes by pymalloc, {theirs:,.1f} by malloc"
+    return (evidence, scattered), Check(claim, held, text)
+
+
+def large_path(fast: bool) -> tuple[Evidence, tuple[Check, ...]]:
+    """Sizes on both sides of glibc's mmap threshold, each twice in a process of its own."""
+    title, claim = "The large path: all but the last of some blocks freed", "A freed mapping goes back by itself"
+    try:
+        found = in_child(f"{__package__}._processes", "swept_sizes", SWEPT_FAST if fast else SWEPT, SWEPT_TOTAL)
+    except RuntimeError as error:
+        return Evidence(title, str(error), (), ()), (Check(claim, None, str(error), str(error)),)
+    rows: list[tuple[Cell, ...]] = []
+    for one in found:
+        cells = (
+            (one[f"{turn}_domain"], round(one[f"{turn}_grown"] / MIB, 1), round(one[f"{turn}_back"] / MIB, 1))
+            for turn in ("first", "again")
+        )
+        rows.append((one["size"] // KIB, *(cell for turn in cells for cell in turn)))
+    evidence = Evidence(
+        title=title,
+        text="Resident MiB that the blocks took, and that came back with the last one still alive; then the same "
+        "again, when freeing has raised the threshold.",
+        columns=("KiB each", "by", "MiB", "back", "again by", "MiB again", "back again"),
+        rows=tuple(rows),
+    )
+    return evidence, swept_checks(claim, found)
+
+
+def swept_checks(claim: str, found: list[dict[str, Any]]) -> tuple[Check, ...]:
+    mapped = [one for one in found if one["first_domain"] == "glibc mmapped"]
+    heap = [one for one in found if one["first_domain"] == "glibc heap"]
+    if not mapped or not heap:
+        reason = f"malloc here is not glibc's, or its threshold was set: {found[0]['first_domain']}"
+        return (Check(claim, None, reason, reason),)
+    raised = [one for one in mapped if one["size"] <= RAISED_AT_MOST]
+    beyond = [one for one in mapped if one["size"] > RAISED_AT_MOST]
+    edge = (
+        f"heap up to {max(one['size'] for one in heap) // KIB:,} KiB, mapped from {mapped[0]['size'] // KIB:,} KiB on"
+    )
+    return (
+        Check(
+            claim + ", a chunk of the heap not while one above it lives",
+            all(one["first_back"] > 0.4 * one["first_grown"] for one in mapped)
+            and all(one["first_back"] < 0.2 * one["first_grown"] for one in heap),
+            f"{edge}; {sum(one['first_back'] for one in mapped) / MIB:,.0f} of "
+            f"{sum(one['first_grown'] for one in mapped) / MIB:,.0f} MiB of mappings came back, "
+            f"{sum(one['first_back'] for one in heap) / MIB:,.0f} of "
+            f"{sum(one['first_grown'] for one in heap) / MIB:,.0f} MiB of the heap",
+        ),
+        Check(
+            "Freeing a mapping raises the threshold, up to 32 MiB",
+            all(one["again_domain"] == "glibc heap" for one in raised)
+            and all(one["again_domain"] == "glibc mmapped" for one in beyond),
+            f"the second time {kib(raised)} came from the heap, {kib(beyond)} not",
+        ),
+    )
+
+
+def kib(rows: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['size'] // KIB:,}" for one in rows) + " KiB"
 
 
 def large_block() -> tuple[Evidence, Check]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import multiprocessing.dummy
-import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 from .. import _native
-from ..models.demo import Cell, Chart, Check, Evidence, Series
+from ..models.demo import Cell, Chart, Check, Evidence, Point, Series
 from ..probes.gil_trace import trace
 from ._base import Demo, Observed
-from ._measure import NOISE, clearly_less, has_gil, spread
+from ._measure import NOISE, Spread, clearly_less, has_gil, spread
+from ._tasks import RUNS, SIZES, WORKERS, Task, by_dummy, by_executor, in_batches, in_sequence, nothing
 
-TEN, WORKERS = 10, 4
+TEN = 10
 TRIES = 3
 TASK_S, FAST_TASK_S = 1.0, 0.015
 COUNTS, FAST_COUNTS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000), (1, 10, 100, 400)
+SIZED, FAST_SIZED = 2_000, 30  # tasks of each size
+TRACED = 500
 MOST = {"a thread for each": 10_000, "ThreadPoolExecutor": 100_000, "dummy.Pool": 1_000_000}  # more take minutes
 REPETITIONS, FAST_REPETITIONS = 3, 3
 
@@ -66,50 +66,8 @@ class Pools(Demo):
         ten, same = ten_tasks(FAST_TASK_S if fast else TASK_S)
         counts, repetitions = (FAST_COUNTS, FAST_REPETITIONS) if fast else (COUNTS, REPETITIONS)
         measured = costs(counts, repetitions)
-        return Observed((ten, table(measured), switched(counts)), (same, *checks(measured)))
-
-
-def in_batches(task: Callable[[int], None], items: Iterable[int], width: int) -> None:
-    """A new thread for each task, as many at a time as the batch is wide."""
-    waiting = list(items)
-    while waiting:
-        batch, waiting = waiting[:width], waiting[width:]
-        threads = [threading.Thread(target=task, args=(item,)) for item in batch]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-
-def by_thread(task: Callable[[int], None], count: int) -> None:
-    for _ in range(count):
-        thread = threading.Thread(target=task, args=(0,))
-        thread.start()
-        thread.join()
-
-
-def by_dummy(task: Callable[[int], None], count: int) -> None:
-    with multiprocessing.dummy.Pool(WORKERS) as pool:
-        pool.map(task, range(count))
-        pool.close()
-        pool.join()
-
-
-def by_executor(task: Callable[[int], None], count: int) -> None:
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for _ in pool.map(task, range(count)):
-            pass
-
-
-RUNS: dict[str, Callable[[Callable[[int], None], int], None]] = {
-    "a thread for each": by_thread,
-    "ThreadPoolExecutor": by_executor,
-    "dummy.Pool": by_dummy,
-}
-
-
-def nothing(_: int) -> None:
-    pass
+        sizes = sized(*((FAST_SIZED, 2) if fast else (SIZED, repetitions)))
+        return Observed((ten, table(measured, counts), sizes, switched(counts)), (same, *checks(measured)))
 
 
 def ten_tasks(seconds: float) -> tuple[Evidence, Check]:
@@ -168,49 +126,84 @@ def costs(counts: tuple[int, ...], repetitions: int) -> Measured:
     return found
 
 
-def table(measured: Measured) -> Evidence:
-    counts = sorted({count for costs in measured.values() for count in costs})
+def table(measured: Measured, counts: tuple[int, ...]) -> Evidence:
+    """What was not measured because it takes minutes or gigabytes is carried on, and marked as such."""
+    cells: dict[tuple[str, int], str] = {}
+    series = []
+    for name, found in measured.items():
+        each = {count: spread(one) for count, one in found.items()}
+        cells |= {(name, count): one.text() for count, one in each.items()}
+        series.append(Series(name, tuple(one.point(count) for count, one in each.items())))
+        last = max(each)
+        beyond = [count for count in counts if count > last]
+        cells |= {(name, count): f"({each[last].median:,.1f})" for count in beyond}
+        if beyond:
+            flat = Spread(each[last].median, each[last].median, each[last].median)
+            series.append(Series(f"{name}, carried on", tuple(flat.point(count) for count in (last, *beyond))))
     return Evidence(
         title="What a task that does nothing costs",
-        text="Microseconds of CPU time for each task, pool included: median (lowest to highest).",
+        text="Microseconds of CPU time for each task, pool included: median (lowest to highest). A figure in brackets "
+        "was not measured but carried on from the last one: a thread for each takes minutes, a Future for each "
+        "gigabytes.",
         columns=("tasks", *measured),
-        rows=tuple(
-            (f"{count:,}", *(spread(costs[count]).text() if count in costs else "-" for costs in measured.values()))
-            for count in counts
-        ),
-        chart=Chart(
-            x_label="tasks",
-            y_label="CPU microseconds for each",
-            log_x=True,
-            log_y=True,
-            series=tuple(
-                Series(name, tuple(spread(one).point(count) for count, one in costs.items()))
-                for name, costs in measured.items()
-            ),
-        ),
+        rows=tuple((f"{count:,}", *(cells[name, count] for name in measured)) for count in counts),
+        chart=Chart("tasks", "CPU microseconds for each", log_x=True, log_y=True, series=tuple(series)),
     )
+
+
+def sized(number: int, repetitions: int) -> Evidence:
+    """Tasks a second, by the time that they take one after the other: in sequence and by each way in turn."""
+    ways: dict[str, Callable[[Task, int], None]] = {"in sequence": in_sequence, **RUNS}
+    rows: list[tuple[Cell, ...]] = []
+    points: dict[str, list[Point]] = {name: [] for name in ways}
+    for size, task in SIZES.items():
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repetitions):
+            for name, run in ways.items():
+                begin = time.perf_counter()
+                run(task, number)
+                rates[name].append(number / (time.perf_counter() - begin))
+        alone = 1e6 / max(rates["in sequence"])
+        found = {name: spread(one) for name, one in rates.items()}
+        rows.append((size, round(alone, 1), *(round(one.median) for one in found.values())))
+        for name, one in found.items():
+            points[name].append(one.point(alone))
+    return Evidence(
+        title=f"{number:,} tasks of each size, tasks a second",
+        text=f"By the clock: medians of {repetitions}, which a busy machine lowers; the chart has their spread. Four "
+        "threads help where tasks wait.",
+        columns=("a task", "µs alone", *ways),
+        rows=tuple(rows),
+        chart=Chart(
+            "microseconds that a task takes alone", "tasks a second", log_x=True, log_y=True,
+            series=tuple(Series(name, tuple(sorted(one, key=lambda point: point.x))) for name, one in points.items()),
+        ),
+    )  # fmt: skip
 
 
 def switched(counts: tuple[int, ...]) -> Evidence:
-    """Hand-offs of the GIL for each task."""
-    number = min(counts[-1], 1_000)
-    rows: list[tuple[Cell, ...]] = []
+    """Hand-offs of the GIL for each task, of each size."""
+    number = min(counts[-1] // 4, TRACED)
     text = f"Between any two threads, while {number:,} tasks ran."
+    rows: list[tuple[Cell, ...]] = []
     for name, run in RUNS.items():
-        per_task = None
-        if has_gil():
+        found: list[Cell] = []
+        for task in SIZES.values():
             try:
-                with trace(collections=False) as traced:
-                    run(nothing, number)
-                per_task = round(traced.result.hand_offs.total / number, 2)
+                found.append(hand_offs(run, task, number) if has_gil() else None)
             except _native.NativeError as error:
+                found.append(None)
                 text = f"The GIL could not be traced: {error}"
-        else:
-            text = "This interpreter runs without a GIL."
-        rows.append((name, per_task))
-    return Evidence(
-        title="Hand-offs of the GIL for each task", text=text, columns=("by", "hand-offs"), rows=tuple(rows)
-    )
+        rows.append((name, *found))
+    if not has_gil():
+        text = "This interpreter runs without a GIL."
+    return Evidence("Hand-offs of the GIL for each task", text, ("by", *SIZES), tuple(rows))
+
+
+def hand_offs(run: Callable[[Task, int], None], task: Task, number: int) -> float:
+    with trace(collections=False) as traced:
+        run(task, number)
+    return round(traced.result.hand_offs.total / number, 2)
 
 
 def checks(measured: Measured) -> tuple[Check, ...]:

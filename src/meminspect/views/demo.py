@@ -76,7 +76,8 @@ def chart(page: Page, evidence: Evidence) -> None:
         top = max((point.y for point in series.points), default=0.0)
         for point in series.points:
             drawn = bar(point.y / top if top else 0.0, width, unicode=page.unicode)
-            page.block([f"{clean(series.name, 18):18} {point.x:>8g}  {drawn} {point.y:,.0f}"])
+            figure = f"{point.y:,.0f}" if point.y >= 10 else f"{point.y:.2g}"
+            page.block([f"{clean(series.name, 18):18} {point.x:>8g}  {drawn} {figure}"])
     page.line(f"{evidence.chart.y_label} by {evidence.chart.x_label}; each group of bars has its own scale", DIM)
 
 
