@@ -85,11 +85,14 @@ typedef struct mi_claim_order {
 typedef struct mi_met_type {
     uintptr_t word; /* its address */
     const mi_type *type;
-    int64_t *counts;      /* its row of mi_claims.objects */
-    int64_t asked;        /* belongs to its number in mi_claims.requested, where it is added in the end */
-    size_t before, least; /* its preheader and basicsize */
-    uint32_t work;
-    uint32_t spare[3];
+    int64_t *counts; /* its row of mi_claims.objects */
+    int64_t asked;   /* belongs to its number in mi_claims.requested, where it is added in the end */
+    uint32_t least;  /* its basicsize */
+    uint16_t before; /* its preheader */
+    uint8_t work, shift;
+    /* of sizes that grow with a number: base + unit * (number >> shift), of `fewest` at least */
+    int32_t number;
+    uint32_t base, unit, fewest;
 } mi_met_type;
 enum { MI_MET_BITS = 9, MI_MET_TYPES = 1 << MI_MET_BITS };
 

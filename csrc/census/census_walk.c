@@ -11,16 +11,48 @@ static void count_live(mi_claims *mine, const mi_pool *pool) {
 
 /* ---- types that were met --------------------------------------------------------------------------------------------- */
 
-/* What is done for an object beside counting it. */
-enum { WORK_NONE, WORK_INT, WORK_STR, WORK_LIST, WORK_DICT, WORK_OTHER };
+/* What is done for an object beside counting it: nothing, its size, that of a str, ... */
+enum { WORK_NONE, WORK_SIZE, WORK_STR, WORK_LIST, WORK_DICT, WORK_OTHER };
 
-static uint32_t work_of(const mi_type *type) {
-    if (type->kind == MI_KIND_STR) return WORK_STR;
-    if (type->owns == MI_OWNS_NAMED && type->sizing == MI_SIZING_FIXED && type->kind == MI_KIND_LIST) return WORK_LIST;
-    if (type->owns == MI_OWNS_NAMED && type->sizing == MI_SIZING_FIXED && type->kind == MI_KIND_DICT) return WORK_DICT;
-    if (type->owns != MI_OWNS_NOTHING) return WORK_OTHER;
-    if (type->sizing == MI_SIZING_INT) return WORK_INT;
-    return type->sizing == MI_SIZING_FIXED ? WORK_NONE : WORK_OTHER;
+/* As mi_object_size() has it, for the types whose sizes need no rounding: 0 for the others. */
+static int grows_by_number(const mi_layout *layout, mi_met_type *met) {
+    const mi_type *type = met->type;
+    met->number = layout->object_var_size;
+    met->unit = type->itemsize;
+    met->base = type->whole;
+    if (type->sizing == MI_SIZING_STR) { /* a compact ASCII string: one byte a character, and one behind them */
+        met->number = layout->str_length;
+        met->unit = 1;
+        met->base = (uint32_t)layout->str_ascii_size + 1;
+        return 1;
+    }
+    if (type->sizing == MI_SIZING_INT && !type->generic) {
+        if (layout->long_tag != MI_ABSENT) {
+            met->number = layout->long_tag;
+            met->shift = (uint8_t)layout->long_tag_shift;
+        }
+        met->base = (uint32_t)layout->long_digits;
+        met->fewest = 1;
+        return 1;
+    }
+    if (type->sizing != MI_SIZING_VAR) return 0;
+    if (type->kind == MI_KIND_BYTES && !type->generic) {
+        met->unit = 1;
+        return 1;
+    }
+    met->base += type->generic * type->itemsize;
+    return met->base % 8 == 0 && met->unit % 8 == 0;
+}
+
+static void plan_work(const mi_layout *layout, mi_met_type *met) {
+    const mi_type *type = met->type;
+    int grows = grows_by_number(layout, met), fixed = type->sizing == MI_SIZING_FIXED;
+    met->work = WORK_OTHER;
+    if (type->owns == MI_OWNS_NOTHING && (fixed || grows)) met->work = fixed ? WORK_NONE : WORK_SIZE;
+    if (type->owns != MI_OWNS_NAMED) return;
+    if (type->kind == MI_KIND_STR && grows) met->work = WORK_STR;
+    if (type->kind == MI_KIND_LIST && fixed) met->work = WORK_LIST;
+    if (type->kind == MI_KIND_DICT && fixed) met->work = WORK_DICT;
 }
 
 static size_t place_of(uintptr_t word) { return (size_t)(mi_types_hash(word) >> (64 - MI_MET_BITS)); }
@@ -52,7 +84,7 @@ static __attribute__((noinline)) mi_met_type *meet(mi_claims *mine, uintptr_t wo
                          .counts = &mine->objects[known->item * mine->all->classes],
                          .before = known->preheader,
                          .least = known->basicsize};
-    met->work = work_of(met->type);
+    plan_work(mine->all->layout, met);
     return met;
 }
 
@@ -64,10 +96,10 @@ typedef struct pool_walk {
     const mi_layout *layout;
     const uint64_t *filter;
     mi_met_type *met;
-    const mi_proof *proof;
-    size_t padding, type; /* where a block's content begins; where in an object its type is */
-    size_t class, room;   /* room: bytes of the content */
-    uint32_t places;      /* where an object may begin in it */
+    size_t padding, type, count; /* where a block's content begins; where in an object its type and its count are */
+    mi_count_bits bits;
+    size_t class, room; /* room: bytes of the content */
+    uint32_t places;    /* where an object may begin in it */
     int excludes;
 } pool_walk;
 
@@ -82,7 +114,11 @@ static inline mi_met_type *met_at(const pool_walk *walk, const unsigned char *pl
     return meet(walk->mine, word);
 }
 
-static inline void add_size(mi_met_type *met, size_t size, size_t room) {
+static inline void add_size(mi_met_type *met, const unsigned char *object, size_t room) {
+    int64_t number = mi_size_number(object, met->number);
+    uint64_t count = (uint64_t)(number < 0 ? -number : number) >> met->shift;
+    if (count < met->fewest) count = met->fewest;
+    uint64_t size = met->base + count * met->unit;
     met->asked += (int64_t)(met->before + (size > room ? met->least : size));
 }
 
@@ -101,23 +137,24 @@ static __attribute__((noinline)) void work_on(const pool_walk *walk, mi_met_type
     if (met->type->owns) claim_of(walk->mine, met->type, block, (uintptr_t)object);
 }
 
-/* The rule of object_proof.h (mi_proof_ask), and what is to be done. */
+/* The rule of object_proof.h (mi_proof_ask; builds that count references in two places have no pools), and what is to be
+ * done. */
 static inline __attribute__((always_inline)) void look_at(const pool_walk *walk, uintptr_t block) {
     const unsigned char *object = (const unsigned char *)block + walk->padding, *type = object + walk->type;
     size_t at = 0, room = walk->room;
-    mi_met_type *met = walk->places > 0 ? met_at(walk, type) : NULL;
+    mi_met_type *met = met_at(walk, type);
     if (!met && walk->places > 1) met = met_at(walk, type + (at = MI_PLACE_BYTES));
     if (!met && walk->places > 2) met = met_at(walk, type + (at = 2 * MI_PLACE_BYTES));
     if (!met || met->before != at || met->least > room - at) return;
     object += at;
-    if (!mi_proof_lives(walk->proof, object)) return;
+    uint64_t count;
+    memcpy(&count, object + walk->count, sizeof count);
+    if (count & walk->bits.never || !(count & walk->bits.some)) return;
     if (walk->excludes && mi_census_is_excluded(walk->mine->all, block)) return;
     met->counts[walk->class]++;
     if (met->work == WORK_NONE) return;
-    if (met->work == WORK_INT) {
-        add_size(met, mi_int_size(walk->layout, met->type, object), room - at);
-    } else if (met->work == WORK_STR && mi_str_is_whole(walk->layout, object)) {
-        add_size(met, mi_str_size(walk->layout, met->type, object), room - at);
+    if (met->work == WORK_SIZE || (met->work == WORK_STR && mi_str_is_whole(walk->layout, object))) {
+        add_size(met, object, room - at);
     } else if (met->work == WORK_LIST) {
         size_t size;
         uintptr_t items = mi_owner_list_items(walk->layout, (uintptr_t)object, &size);
@@ -149,13 +186,15 @@ static void walk_pool(mi_claims *mine, size_t place, uintptr_t next) {
                             .layout = all->layout,
                             .filter = all->types->filter,
                             .met = mine->met,
-                            .proof = &all->proofs[class],
                             .padding = all->padding,
                             .type = all->proofs[class].type,
+                            .count = all->proofs[class].count,
+                            .bits = all->proofs[class].bits,
                             .class = class,
                             .room = all->proofs[class].room,
                             .places = (all->proofs[class].end + MI_PLACE_BYTES - 1) / MI_PLACE_BYTES,
                             .excludes = all->excluded_count != 0};
+    if (!walk.places) return;
     if (pool->free == pool->untouched) { /* nothing was given back: a full or fresh pool */
         uintptr_t end = first + (uintptr_t)all->pools[place].touched * size;
         for (uintptr_t block = first; block < end; block += size) {
