@@ -60,7 +60,8 @@ static size_t place_of(uintptr_t word) { return (size_t)(mi_types_hash(word) >> 
 mi_error mi_census_walk_open(mi_claims *mine) {
     mine->met = mi_os_alloc(MI_MET_TYPES * sizeof *mine->met);
     if (!mine->met) return MI_E_MEMORY;
-    mine->met[0].word = 1; /* the place of 0 is the first: so an empty entry is no word's */
+    /* an empty entry is no word's: it has one that belongs into another place */
+    for (size_t i = 0; i < MI_MET_TYPES; i++) mine->met[i].word = (i | 1) != (place_of(1) | 1);
     return MI_OK;
 }
 

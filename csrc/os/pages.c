@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#define WINDOW_MOST ((size_t)1 << 20)
-#define ENTRIES 4096 /* of pagemap, read at a time */
+#define WINDOW_MOST ((size_t)1 << 18) /* more would not stay in the cache, nor cost fewer calls to speak of */
+#define ENTRIES 4096                  /* of pagemap, read at a time */
 
 /* ---- the table ---------------------------------------------------------------------------------------------------- */
 

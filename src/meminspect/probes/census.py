@@ -36,8 +36,8 @@ each), and the two before the object.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
-from struct import unpack
+from operator import attrgetter, mul
+from struct import Struct
 from typing import Any, NamedTuple
 
 from ..models.census import (
@@ -63,6 +63,8 @@ class Row(NamedTuple):
     """csrc/census/census.h: mi_census_row."""
 
     small: tuple[int, ...]
+    small_count: int
+    small_bytes: int
     large_count: int
     large_bytes: int
     requested_bytes: int
@@ -70,7 +72,11 @@ class Row(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        return sum(self.small) + self.large_count
+        return self.small_count + self.large_count
+
+    @property
+    def bytes(self) -> int:
+        return self.small_bytes + self.large_bytes
 
 
 def census(
@@ -139,24 +145,28 @@ def build(raw: Mapping[str, Any]) -> Census:
     """The model of what `_native.census_capture()` returned; pure."""
     sizes = raw.get("sizes") or [(index + 1) * raw["alignment"] for index in range(raw["size_class_count"])]
 
-    def row(packed: bytes) -> Row:
-        numbers = unpack(f"<{len(sizes) + 4}Q", packed)
-        return Row(numbers[: len(sizes)], *numbers[len(sizes) :])
+    layout = Struct(f"<{len(sizes) + 4}Q")
 
-    def row_bytes(item: Row) -> int:
-        return sum(map(int.__mul__, item.small, sizes)) + item.large_bytes
+    def row(packed: bytes) -> Row:
+        numbers = layout.unpack(packed)
+        small = numbers[: len(sizes)]
+        return Row(small, sum(small), sum(map(mul, small, sizes)), *numbers[len(sizes) :])
+
+    def columns(rows: list[Row]) -> list[int]:
+        """Blocks of each size class."""
+        return [sum(column) for column in zip(*(item.small for item in rows), strict=True)] or [0] * len(sizes)
 
     type_rows = [(module, name, row(packed)) for module, name, packed in raw["types"]]
     buffer_rows = [(owner, row(packed)) for owner, packed in raw["buffers"]]
     free_rows = [(name, row(packed)) for name, packed in raw["free_lists"]]
     unknown, live = row(raw["unknown"]), row(raw["live"])
     types = [
-        TypeRow(text(name) or "?", text(module), item.blocks, row_bytes(item), requested(item), *item[1:3])
+        TypeRow(text(name) or "?", text(module), item.blocks, item.bytes, requested(item), *item[3:5])
         for module, name, item in type_rows
         if item.blocks
     ]
     buffers = [
-        BufferRow(owner, item.blocks, row_bytes(item), requested(item), *item[1:3])
+        BufferRow(owner, item.blocks, item.bytes, requested(item), *item[3:5])
         for owner, item in buffer_rows
         if item.blocks
     ]
@@ -169,14 +179,15 @@ def build(raw: Mapping[str, Any]) -> Census:
     object_rows = [item for _, _, item in type_rows]
     owned_rows = [item for _, item in buffer_rows]
     kept_rows = [item for _, item in free_rows]
+    objects, owned, kept = columns(object_rows), columns(owned_rows), columns(kept_rows)
     size_classes = tuple(
         SizeClassRow(
             size,
             live.small[index],
             live.small[index] * size,
-            objects=sum(item.small[index] for item in object_rows),
-            buffers=sum(item.small[index] for item in owned_rows),
-            free_lists=sum(item.small[index] for item in kept_rows),
+            objects=objects[index],
+            buffers=owned[index],
+            free_lists=kept[index],
             unknown=unknown.small[index],
         )
         for size, index in sorted(zip(sizes, range(len(sizes)), strict=True))
@@ -184,7 +195,7 @@ def build(raw: Mapping[str, Any]) -> Census:
     )
 
     def small(rows: list[Row]) -> tuple[int, int]:
-        return (sum(sum(item.small) for item in rows), sum(row_bytes(item) - item.large_bytes for item in rows))
+        return sum(item.small_count for item in rows), sum(item.small_bytes for item in rows)
 
     def large(rows: list[Row]) -> tuple[int, int]:
         return sum(item.large_count for item in rows), sum(item.large_bytes for item in rows)
@@ -202,7 +213,7 @@ def build(raw: Mapping[str, Any]) -> Census:
         buffers=tuple(sorted(buffers, key=by_bytes, reverse=True)),
         free_lists=tuple(
             sorted(
-                (FreeListRow(name, item.blocks, row_bytes(item)) for name, item in free_rows if item.blocks),
+                (FreeListRow(name, item.blocks, item.bytes) for name, item in free_rows if item.blocks),
                 key=by_bytes,
                 reverse=True,
             )
