@@ -40,7 +40,7 @@ typedef struct builder {
     size_t edge_count;
     waiting waiting[WAITING];
     size_t came, numbered, written; /* of them, counted from the first on */
-    const mi_mapping *mapping; /* the last that was asked for being a file's, and the answer */
+    const mi_mapping *mapping;      /* the last that was asked for being a file's, and the answer */
     int mapping_of_file;
     mi_error error;
 } builder;
@@ -355,6 +355,7 @@ static void waiting_write(builder *build) {
     }
     build->graph->references++;
     if (item->role == MI_ROLE_GUESS) build->graph->guesses++;
+    if (item->role == MI_ROLE_CALLED) build->graph->called++;
     if (!(item->role & MI_ROLE_BORROWED)) build->found[item->node]++;
     edge_add(build, (uint32_t)item->node);
 }
@@ -519,7 +520,8 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
                      .layout = source->runtime->layout,
                      .target = source->runtime->target,
                      .node = 0};
-    build.reader = (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build};
+    build.reader =
+        (mi_reader){build.target, build.layout, source->types, source->shapes, NULL, NULL, &build, source->foreign};
     build.owners = (mi_owner_context){
         build.layout, source->types, (struct mi_claims *)&build, NULL, claim_if_plain, heap_word, heap_room, 0};
     mi_address_index_init(&graph->index);

@@ -45,6 +45,7 @@ typedef struct mi_graph {
     uint32_t *arena_unknown;           /* live blocks of each that no object is known for */
     uint32_t *arena_first, *arena_end; /* the objects that lie in each: from the first to before the end */
     size_t arena_count, arena_size;
+    uint64_t called;                                 /* references that a tp_traverse told */
     uint64_t references, guesses, dropped, mistaken; /* found; of these by guess; to what cannot go; buffers that looked
                                                       * like objects */
     uint64_t small_bytes;                            /* live in pymalloc's blocks */
@@ -59,6 +60,7 @@ typedef struct mi_graph_source {
     const mi_shapes *shapes;
     uintptr_t interpreter; /* whose GIL is held */
     uint32_t padding;      /* of a debug allocator, before a block */
+    mi_foreign foreign;    /* see references.h */
     const mi_maps *files;  /* says what lies in files where the target's map does not (replica.h); NULL: that does */
 } mi_graph_source;
 

@@ -16,6 +16,7 @@ static mi_error build(const mi_graph_job *order, const mi_runtime *runtime, cons
                                   .shapes = shapes,
                                   .interpreter = order->self,
                                   .padding = order->padding,
+                                  .foreign = order->foreign,
                                   .files = files};
         error = mi_graph_build(graph, &source);
     }

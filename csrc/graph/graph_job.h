@@ -18,6 +18,7 @@ typedef struct mi_graph_job {
     uintptr_t self;               /* the interpreter whose GIL the caller holds */
     const mi_arena_table *hidden; /* see heap_walk.h */
     uint32_t padding;             /* of a debug allocator, before a block */
+    mi_foreign foreign;           /* see references.h */
     void *room;                   /* shared memory that a copy puts the arrays into (mi_graph_export) */
     size_t room_size;
     mi_graph *graph; /* where there is no room: filled, and the caller's */

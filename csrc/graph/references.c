@@ -282,12 +282,63 @@ static void tell_generator(mi_reader *reader, uintptr_t object) {
         mi_references_of_frame(reader, object + (uintptr_t)layout->generator_frame);
 }
 
+/* ---- types that are not known, by their own tp_traverse -------------------------------------------------------------- */
+
+enum { MOST_TOLD = 256 };
+
+/* What of an object was told by its known words: its tp_traverse tells that once more. */
+typedef struct call {
+    mi_reader *reader;
+    mi_visit visit;
+    void *context;
+    uintptr_t told[MOST_TOLD];
+    size_t told_count;
+    uint64_t index;
+} call;
+
+static void note_told(void *context, uintptr_t to, unsigned role, uint64_t detail) {
+    call *call = context;
+    if (call->told_count < MOST_TOLD) call->told[call->told_count++] = to;
+    call->visit(call->context, to, role, detail);
+}
+
+static int visit_called(void *object, void *context) {
+    call *call = context;
+    uintptr_t to = (uintptr_t)object;
+    for (size_t i = 0; i < call->told_count; i++) {
+        if (call->told[i] != to) continue;
+        call->told[i] = call->told[--call->told_count];
+        return 0;
+    }
+    if (to) call->visit(call->context, to, MI_ROLE_CALLED, call->index++);
+    return 0;
+}
+
+/* Only objects that the collector tracks are whole; a static type's own traverse function would abort the process. */
+static int may_be_called(mi_reader *reader, uintptr_t object, const mi_type *type) {
+    int (*is_gc)(void *);
+    const mi_layout *layout = reader->layout;
+    uintptr_t function = word_at(type->address, reader->foreign.is_gc);
+    if (layout->gc_head_size == MI_ABSENT || !word_at(type->address, reader->foreign.traverse)) return 0;
+    memcpy(&is_gc, &function, sizeof is_gc);
+    if (is_gc && !is_gc((void *)object)) return 0;
+    return word_at(object - (uintptr_t)layout->gc_head_size, layout->gc_next) != 0;
+}
+
+static void call_traverse(call *call, uintptr_t object, const mi_type *type) {
+    int (*traverse)(void *, int (*)(void *, void *), void *);
+    uintptr_t function = word_at(type->address, call->reader->foreign.traverse);
+    memcpy(&traverse, &function, sizeof traverse);
+    traverse((void *)object, visit_called, call);
+}
+
 /* ---- one object ----------------------------------------------------------------------------------------------------- */
 
-static void tell_shape(mi_reader *reader, uintptr_t object, const mi_type *type, const mi_shape *shape) {
+static void tell_shape(mi_reader *reader, uintptr_t object, const mi_type *type, const mi_shape *shape, int guess) {
     const mi_shape_word *words = reader->shapes->words + shape->first;
     for (uint32_t i = 0; i < shape->count; i++) {
         int64_t offset = words[i].offset;
+        if (words[i].guess && !guess) continue;
         if (offset < 0) { /* _PyObject_VAR_SIZE */
             int64_t length = (int64_t)word_at(object, reader->layout->object_var_size);
             uint64_t end = type->basicsize + (uint64_t)(length < 0 ? -length : length) * type->itemsize;
@@ -302,13 +353,31 @@ static void tell_shape(mi_reader *reader, uintptr_t object, const mi_type *type,
     }
 }
 
+static void tell_known(mi_reader *reader, uintptr_t object, const mi_type *type, const mi_shape *shape, int guess) {
+    if (shape->heap_type) tell(reader, type->address, MI_ROLE_TYPE, 0);
+    if (shape->count) tell_shape(reader, object, type, shape, guess);
+    if (shape->heap_type) tell_instance(reader, object, type);
+}
+
+static void tell_foreign(mi_reader *reader, uintptr_t object, const mi_type *type, const mi_shape *shape) {
+    call call = {.reader = reader, .visit = reader->visit, .context = reader->context};
+    reader->visit = note_told;
+    reader->context = &call;
+    tell_known(reader, object, type, shape, 0);
+    reader->visit = call.visit;
+    reader->context = call.context;
+    call_traverse(&call, object, type);
+}
+
 void mi_references_of(mi_reader *reader, uintptr_t object, int index) {
     const mi_type *type = &reader->types->items[index];
     const mi_shape *shape = &reader->shapes->items[index];
     const mi_layout *layout = reader->layout;
-    if (shape->heap_type) tell(reader, type->address, MI_ROLE_TYPE, 0);
-    if (shape->count) tell_shape(reader, object, type, shape);
-    if (shape->heap_type) tell_instance(reader, object, type);
+    if (reader->foreign.traverse && shape->foreign && may_be_called(reader, object, type)) {
+        tell_foreign(reader, object, type, shape);
+        return;
+    }
+    tell_known(reader, object, type, shape, 1);
     switch ((mi_rule)shape->rule) {
     case MI_RULE_NONE: break;
     case MI_RULE_TUPLE:

@@ -1,4 +1,5 @@
-/* references.h - the references that one object holds, read from its structure; none of its code is called.
+/* references.h - the references that one object holds, read from its structure; none of its code is called
+ * but the tp_traverse of types that are not known, and that only on request (mi_foreign).
  *
  * Each is told to a visitor with the role it plays, which is what a path is made of ("key 'x'", "attribute y"). A reader
  * follows a pointer only after its target was proven mapped, within bounds that the holder states, and what it tells is an
@@ -17,12 +18,18 @@ typedef enum mi_role {
     MI_ROLE_LOCAL,     /* of a frame; detail: index */
     MI_ROLE_STACK,     /* on a frame's evaluation stack; detail: index */
     MI_ROLE_TYPE,
-    MI_ROLE_GUESS, /* a word of a structure that is not known; detail: its offset */
+    MI_ROLE_CALLED, /* the type's tp_traverse told it; detail: index */
+    MI_ROLE_GUESS,  /* a word of a structure that is not known; detail: its offset */
     MI_ROLES,
     MI_ROLE_BORROWED = 0x80 /* not counted by the object that is referred to (pycore_stackref.h) */
 } mi_role;
 
 typedef void (*mi_visit)(void *context, uintptr_t to, unsigned role, uint64_t detail);
+
+/* Where types of this process have the functions that are called of those whose structures are not known; 0: none is. */
+typedef struct mi_foreign {
+    int32_t traverse, is_gc; /* offsets of tp_traverse and tp_is_gc in a type */
+} mi_foreign;
 
 typedef struct mi_reader {
     const mi_target *target;
@@ -32,6 +39,7 @@ typedef struct mi_reader {
     const mi_mapping *last; /* that held what was read */
     mi_visit visit;
     void *context;
+    mi_foreign foreign; /* code of the program's extensions runs: only where the caller of the API said so */
 } mi_reader;
 
 int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size);

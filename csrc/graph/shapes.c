@@ -253,8 +253,12 @@ static void gather(gathering *to, const mi_type *known) {
     explain(to, known_end);
     if (!has(known->flags, HAVE_GC) || known->kind == MI_KIND_STR) return;
     for (uint32_t i = 0; (i + 1) * WORD <= known->basicsize && i < MOST_WORDS; i++)
-        if (!to->explained[i]) word_add(to, (int32_t)(i * WORD), NULL, 1);
+        if (!to->explained[i]) {
+            word_add(to, (int32_t)(i * WORD), NULL, 1);
+            to->shape->foreign = to->shape->rule == MI_RULE_NONE;
+        }
     to->shape->guess_items = known->itemsize == WORD && to->shape->rule == MI_RULE_NONE;
+    to->shape->foreign |= to->shape->guess_items;
 }
 
 mi_error mi_shapes_read(mi_shapes *shapes, const mi_target *target, const mi_layout *layout, const mi_types *types) {

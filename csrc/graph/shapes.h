@@ -35,6 +35,7 @@ typedef struct mi_shape {
     uint8_t rule;
     uint8_t heap_type;   /* instances hold a reference to their type */
     uint8_t guess_items; /* var-sized, of a layout that is not known */
+    uint8_t foreign;     /* some words of it are guesses, and nothing of it lies outside the object by a rule */
 } mi_shape;
 
 typedef struct mi_shapes {

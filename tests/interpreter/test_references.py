@@ -6,6 +6,7 @@ import collections
 import datetime
 import functools
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import types
 import weakref
 from collections.abc import Generator, Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -386,6 +388,36 @@ def test_object_arrays_of_numpy_hold_their_elements() -> None:
     assert id(array) in {row.node.address for row in meminspect.holders(array[2], max_pause=None).rows}
     assert id(view) not in {row.node.address for row in meminspect.holders(array[2], max_pause=None).rows}
     assert id(view) in {row.node.address for row in meminspect.holders(array, max_pause=None).rows}
+
+
+def test_types_that_are_not_known_are_asked_on_request_alone() -> None:
+    """Words of an object show some of its references, as guesses; its own tp_traverse tells all of them."""
+    markers = [Marker() for _ in range(8)]
+    repeat = itertools.repeat(markers[0])
+    [scanned] = [
+        row.how for row in meminspect.holders(markers[0], max_pause=None).rows if row.node.address == id(repeat)
+    ]
+    [called] = [
+        row.how
+        for row in meminspect.holders(markers[0], max_pause=None, foreign="call").rows
+        if row.node.address == id(repeat)
+    ]
+    assert scanned is not None
+    assert called is not None
+    assert (scanned.role, called.role) == ("guess", "traverse")
+    parent = ElementTree.Element("parent")
+    for number in range(8):  # more than four lie outside the object
+        ElementTree.SubElement(parent, f"child{number}")
+    last = parent[7]
+    gc.collect()
+    found = meminspect.holders(last, max_pause=None, foreign="call")
+    assert [row.how.role for row in found.rows if row.node.address == id(parent) and row.how] == ["traverse"]
+    assert meminspect.top_retained(1, max_pause=None).called == 0
+    sizes = meminspect.top_retained(1, max_pause=None, foreign="call")
+    assert sizes.called > 8
+    assert sizes.guesses < meminspect.top_retained(1, max_pause=None).guesses
+    with pytest.raises(ValueError, match="foreign"):
+        meminspect.holders(last, foreign="ask")
 
 
 def test_a_pause_that_is_too_short_is_said() -> None:

@@ -19,6 +19,12 @@ def suspects(sizes: RetainedSizes) -> tuple[Finding, ...]:
     return (*objects(sizes), *types(sizes))
 
 
+def unread(reason: str) -> Finding:
+    """What stands in their place where objects were to be read, and could not be."""
+    text = f"Which objects and types much hangs under is not known: {reason}."
+    return Finding("objects_not_read", text, {}, "A longer --max-pause, where time was short.", "trust")
+
+
 def objects(sizes: RetainedSizes) -> list[Finding]:
     large = [
         row

@@ -34,6 +34,7 @@ class ReportCommand(Command):
         ("meminspect report --json -o report.json -m pytest tests", "a module, as JSON"),
         ("meminspect report --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect report --html page.html app.py", "a page for a browser, in one file that opens offline"),
+        ("meminspect report --objects app.py", "and findings about objects and types under which much of it hangs"),
         ("meminspect report a.mi", "a snapshot that was taken before"),
         ("meminspect report --json --every 10 -o reports.jsonl server.py", "a report every ten seconds, one a line"),
     )
@@ -45,9 +46,14 @@ class ReportCommand(Command):
             html_option(),
             click.Option(["--with-argv"], is_flag=True, help="Name the arguments too: not for a report to share."),
             pid_option(),
+            click.Option(
+                ["--objects"], is_flag=True,
+                help="Read all objects and references too: objects and types under which an unlikely share hangs are "
+                "findings. A page for a browser has them without.",
+            ),
             click.Option(["--every"], type=click.FloatRange(min=0.01), metavar="SECONDS", help="Reports on the way."),
             pause_option(" for a part of the report; what that costs is said."),
-        ]
+        ]  # fmt: skip
 
     def run(self, options: Mapping[str, Any]) -> int:
         return show(options, Page)
@@ -99,7 +105,7 @@ def take(pid: int | None, max_pause: float, page: Page) -> tuple[Mapping[str, An
     if pid is not None:
         from meminspect.probes import remote
 
-        return remote.take(pid, drawn=page.drawn)
+        return remote.take(pid, drawn=page.drawn, retained=page.retained)
     from meminspect.probes import raw
 
     return raw.take(max_pause, drawn=page.drawn, retained=page.retained), {}
@@ -113,6 +119,7 @@ class Page:
         self.as_html: bool = options["html"] is not None
         self.one_line: bool = options.get("every") is not None
         self.with_argv: bool = options.get("with_argv", False)
+        self.objects: bool = options.get("objects", False)
         self.program = program
         self.top: RetainedSizes | str = "a snapshot holds it with --objects alone: see 'why'"
         if self.as_html:
@@ -131,12 +138,14 @@ class Page:
     @property
     def retained(self) -> bool:
         """Whether what retains most is needed."""
-        return self.as_html
+        return self.as_html or self.objects
 
     @property
     def function(self) -> str:
         """Of the native core, which a program is measured with."""
-        return "raw_record_page" if self.retained else "raw_record_drawn" if self.drawn else "raw_record"
+        if self.retained:
+            return "raw_record_page" if self.drawn else "raw_record_retained"
+        return "raw_record_drawn" if self.drawn else "raw_record"
 
     def render(self, raw: Mapping[str, Any], **how: Any) -> str:
         """One report as a document; `how` is context for its build."""
@@ -150,7 +159,15 @@ class Page:
         taken = raw.get("census")
         if self.retained:
             self.top = retained_of(raw.get("references"))
-        return self.document(build(raw, context), census_of(taken), contents_of(taken))
+        return self.document(self.with_suspects(build(raw, context)), census_of(taken), contents_of(taken))
+
+    def with_suspects(self, report: Report) -> Report:
+        """The same with what is unlikely about what retains most, behind the findings that it has."""
+        from meminspect.analysis.suspects import suspects, unread
+
+        if not isinstance(self.top, str):
+            return replace(report, findings=(*report.findings, *suspects(self.top)))
+        return replace(report, findings=(*report.findings, unread(self.top))) if self.objects else report
 
     def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         """The report in the form that was asked for."""
@@ -188,7 +205,7 @@ def contents_of(raw: Mapping[str, Any] | None) -> Contents | None:
 def retained_of(raw: Mapping[str, Any] | None) -> RetainedSizes | str:
     """What retains most, or why that is not known."""
     if raw is None:
-        return "the references of another process are not read"
+        return "the references were not read"
     if "error" in raw:
         return str(raw.get("reason") or raw["error"])
     from meminspect.probes.references import build_top, without_keys

@@ -23,8 +23,8 @@ class Reference(Model):
     """How one object refers to another, as its structure says.
 
     role  -- "item", "key", "value" (of a dict), "attribute" (of an instance), "field" (of a built-in structure, or a
-             slot), "local" and "stack" (of a frame), "type", or "guess": a word of a structure that is not known, which
-             is the address of an object
+             slot), "local" and "stack" (of a frame), "type", "traverse" (told by the type's own tp_traverse), or "guess": a
+             word of a structure that is not known, which is the address of an object
     name  -- index, key, attribute or variable; None where it is no short text or number
     frame -- the function's qualified name where a frame holds it
     """
@@ -50,6 +50,7 @@ class Reference(Model):
             "key": " (as a key)",
             "stack": " (on its evaluation stack)",
             "type": " (its type)",
+            "traverse": " (told by its type's own code)",
             "guess": f" (guess: the word at byte {name})",
         }.get(self.role, f" ({self.role})")
 
@@ -257,6 +258,7 @@ class RetainedSizes(Model):
                      dropped ones led to immortal or static objects
     pause_s       -- how long the GIL was held to read the graph; tree_s: the tree, computed without it
     graph_bytes, tree_bytes -- memory that it took beside the heap
+    called        -- references that a type's tp_traverse told (foreign="call")
     consistent    -- read in a frozen copy of the process, of one moment; pause_s: until that was made
     """
 
@@ -278,6 +280,7 @@ class RetainedSizes(Model):
     pause_s: float
     tree_s: float
     consistent: bool = False
+    called: int = 0
 
     def __repr__(self) -> str:
         return f"<RetainedSizes: {self.total_bytes} bytes in {self.objects} objects>"

@@ -22,7 +22,7 @@ RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
 # those that walk what grows with the program, while it waits
 RAW_PAUSING = ("heap", "gc", "memory")
 RAW_CONTENTS = 1500000  # blocks whose content is told for a page that draws them
-RAW_RETAINED = 15  # objects with the largest retained sizes, for a page
+RAW_RETAINED = 60  # objects with the largest retained sizes: what a page shows, and what may be suspect
 
 
 cdef dict failed(error):
@@ -60,7 +60,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
     stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
                   is bytes in marshal's format: its values must not lie in what is measured after it
     consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap
-    retained -- with `drawn`: and the objects with the largest retained sizes
+    retained -- and the objects with the largest retained sizes
     objects -- with `stored`: and every object and reference, read last
     """
     functions = globals()
@@ -152,6 +152,11 @@ def raw_record_drawn(int fd, int kind, int64_t own_blocks, bint gc_enabled, doub
 def raw_record_page(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
     """The same with what retains most, for the whole page."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, True, False, False, True)
+
+
+def raw_record_retained(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
+    """raw_record() with what retains most, and nothing drawn."""
+    raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, False, False, True)
 
 
 def raw_record_stored(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):

@@ -32,9 +32,12 @@ cdef extern from "references.h":
         MI_ROLE_LOCAL
         MI_ROLE_STACK
         MI_ROLE_TYPE
+        MI_ROLE_CALLED
         MI_ROLE_GUESS
         MI_ROLE_BORROWED
     ctypedef void (*mi_visit)(void *context, uintptr_t to, unsigned role, uint64_t detail) noexcept
+    ctypedef struct mi_foreign:
+        int32_t traverse, is_gc
     ctypedef struct mi_reader:
         const mi_target *target
         const mi_layout *layout
@@ -43,6 +46,7 @@ cdef extern from "references.h":
         const void *last
         mi_visit visit
         void *context
+        mi_foreign foreign
     int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size)
     void mi_references_of(mi_reader *reader, uintptr_t address, int type)
     void mi_references_of_frame(mi_reader *reader, uintptr_t frame)
@@ -82,7 +86,7 @@ cdef extern from "graph.h":
         uint32_t *arena_unknown
         uint32_t *arena_first
         uint32_t *arena_end
-        uint64_t references, guesses, dropped, mistaken, small_bytes, build_ns
+        uint64_t called, references, guesses, dropped, mistaken, small_bytes, build_ns
     void mi_graph_free(mi_graph *graph)
     uint32_t mi_graph_nodes(const mi_graph *graph)
     uint64_t mi_graph_bytes(const mi_graph *graph)
@@ -99,6 +103,7 @@ cdef extern from "graph_job.h":
         uintptr_t self
         const mi_arena_table *hidden
         uint32_t padding
+        mi_foreign foreign
         void *room
         size_t room_size
         mi_graph *graph
@@ -123,11 +128,14 @@ cdef extern from *:
     #define MI_UNICODE_TYPE ((uintptr_t)&PyUnicode_Type)
     #define MI_LONG_TYPE ((uintptr_t)&PyLong_Type)
     #define MI_TUPLE_TYPE ((uintptr_t)&PyTuple_Type)
+    #define MI_TYPE_TRAVERSE ((int32_t)offsetof(PyTypeObject, tp_traverse))
+    #define MI_TYPE_IS_GC ((int32_t)offsetof(PyTypeObject, tp_is_gc))
     """
     uintptr_t MI_UNICODE_TYPE, MI_LONG_TYPE, MI_TUPLE_TYPE
+    int32_t MI_TYPE_TRAVERSE, MI_TYPE_IS_GC
 
 ROOT_NAMES = ("modules", "frames", "interpreter", "static", "C", "memory")
-ROLE_NAMES = ("item", "key", "value", "attribute", "field", "local", "stack", "type", "guess")
+ROLE_NAMES = ("item", "key", "value", "attribute", "field", "local", "stack", "type", "traverse", "guess")
 
 cdef enum:
     LONGEST_PATH = 64
@@ -263,6 +271,13 @@ cdef class _Graph:
         self.reader.types, self.reader.shapes = &self.types, &self.shapes
         return 0
 
+    cdef int call_foreign(self, foreign) except -1:
+        if foreign not in ("scan", "call"):
+            raise ValueError(f"foreign is 'scan' or 'call', not {foreign!r}")
+        if foreign == "call":
+            self.reader.foreign.traverse, self.reader.foreign.is_gc = MI_TYPE_TRAVERSE, MI_TYPE_IS_GC
+        return 0
+
     cdef int order(self, mi_graph_job *job, mi_arena_table *table) except -1:
         """What is asked of mi_graph_job_run; nothing is to be allocated from pymalloc behind it."""
         cdef const mi_layout *layout = the_layout()
@@ -272,6 +287,7 @@ cdef class _Graph:
         own_table(&self.guard.target, layout, table, &hidden)
         check(mi_allocator_look(&self.guard.target, layout, table, &allocator))
         memset(job, 0, sizeof(job[0]))
+        job.foreign = self.reader.foreign
         job.layout, job.types, job.shapes, job.self = layout, &self.types, &self.shapes, self.interpreter
         job.padding = 16 if allocator_to_raw(self.guard, &allocator)["padding_bytes"] else 0
         check(mi_target_refresh(&self.guard.target))
@@ -689,7 +705,7 @@ cdef class _Graph:
         return [(*self.names[kind], count) for kind, count in counts.items()]
 
     cdef dict summary(self):
-        return {"held_by_c": self.held_by_c(), "objects": self.graph.objects, "references": self.graph.references, "guesses": self.graph.guesses,
+        return {"held_by_c": self.held_by_c(), "objects": self.graph.objects, "references": self.graph.references, "guesses": self.graph.guesses, "called": self.graph.called,
                 "dropped": self.graph.dropped, "looked_like_objects": self.graph.mistaken,
                 "small_bytes": self.graph.small_bytes,
                 "unknown_bytes": <uint64_t>self.graph.sizes[self.graph.objects + MI_ROOT_MEMORY] * MI_GRAPH_UNIT,
@@ -733,7 +749,7 @@ cdef list types_at(list blocks):
 
 def references_capture(addresses=(), type_names=(), bint holders=False, bint path=False, bint retained=False,
                        bint arenas=False, uint32_t top=0, uint32_t keys=0, uint32_t pinned=0, bint objects=False,
-                       max_pause=1.0, bint consistent=False, deadline=60.0, room_bytes=None):
+                       max_pause=1.0, bint consistent=False, deadline=60.0, room_bytes=None, foreign="scan"):
     """The objects of this process and the references between them, and what was asked of them; see
     probes/references.py and probes/pinning.py for the format.
 
@@ -748,9 +764,12 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
     consistent -- read it in a frozen copy of the process: only making that is waited for, so max_pause does not apply
     deadline  -- seconds after which the copy is ended, and NativeError raised
     room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
+    foreign   -- "scan": words of structures that are not known, if they are addresses of objects, labelled as guesses;
+                 "call": the tp_traverse of such types, of tracked objects alone
     """
     cdef _Graph whole = _Graph()
     cdef uint64_t begun = mi_os_now_ns()
+    whole.call_foreign(foreign)
     if consistent:
         whole.copy(deadline, room_bytes)
     else:

@@ -46,7 +46,7 @@ from ..models.report import Finding
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
 
 
-def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> Holders:
+def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan") -> Holders:
     """Every object and root that refers to `obj`, found by reading the structures of all objects; nothing is called.
 
     The GIL is held while the heap is read, for `max_pause` seconds at most (None: no ceiling).
@@ -55,33 +55,43 @@ def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = Fa
     made, and it ends when objects and references are in memory that it shares; all else is computed without it, and
     without the GIL. What a reference is by (an attribute, a key) is then told where it is still as it was.
 
-    Raises NativeError: "late" when max_pause was not enough or the copy was ended at its deadline, "memory" where
+    foreign -- of objects whose type's structure is not known (extension modules): "scan" takes each word that is the
+    address of an object for a reference, and calls it a guess; "call" asks the type's own tp_traverse, of objects that
+    the collector tracks. That is code of the extension: it is right more often, and may take a lock.
+
+    Raises ValueError for another `foreign`; NativeError: "late" when max_pause was not enough or the copy was ended at its deadline, "memory" where
     there is no room for a copy, "permission" where it is refused, "absent" in free-threaded builds, "layout" when the
     structures of this interpreter could not be verified.
     """
     address = id(obj)
     del obj  # the call itself is no holder
-    return build_holders(capture([address], holders=True, max_pause=max_pause, consistent=consistent))
+    return build_holders(capture([address], holders=True, max_pause=max_pause, consistent=consistent, foreign=foreign))
 
 
-def path_to_root(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> PathToRoot:
+def path_to_root(
+    obj: object, *, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan"
+) -> PathToRoot:
     """One short way by which `obj` is held: from sys.modules, a running frame, the interpreter's state, or C code.
 
     Raises as `holders`.
     """
     address = id(obj)
     del obj
-    return build_path(capture([address], path=True, max_pause=max_pause, consistent=consistent))
+    return build_path(capture([address], path=True, max_pause=max_pause, consistent=consistent, foreign=foreign))
 
 
-def retained(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> Retained:
+def retained(
+    obj: object, *, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan"
+) -> Retained:
     """What would go with `obj`: all that no root leads to once it is taken out, in bytes as allocated.
 
     Raises as `holders`.
     """
     address = id(obj)
     del obj
-    return build_retained(capture([address], retained=True, max_pause=max_pause, consistent=consistent))
+    return build_retained(
+        capture([address], retained=True, max_pause=max_pause, consistent=consistent, foreign=foreign)
+    )
 
 
 def build_retained(raw: Mapping[str, Any]) -> Retained:
@@ -91,7 +101,9 @@ def build_retained(raw: Mapping[str, Any]) -> Retained:
     return Retained(node_of(raw["target"]), loss["objects"], loss["bytes"], raw["target_bytes"], None, raw["pause_s"])
 
 
-def top_retained(n: int = 20, *, max_pause: float | None = 1.0, consistent: bool = False) -> RetainedSizes:
+def top_retained(
+    n: int = 20, *, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan"
+) -> RetainedSizes:
     """The `n` objects with the largest retained sizes, by a dominator tree over all objects.
 
     The heap is read with the GIL held, for `max_pause` seconds at most (None: no ceiling); the tree is made without it,
@@ -101,14 +113,14 @@ def top_retained(n: int = 20, *, max_pause: float | None = 1.0, consistent: bool
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    return build_top(capture([], top=n, max_pause=max_pause, consistent=consistent))
+    return build_top(capture([], top=n, max_pause=max_pause, consistent=consistent, foreign=foreign))
 
 
-def suspects(*, max_pause: float | None = 1.0, consistent: bool = False) -> tuple[Finding, ...]:
+def suspects(*, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan") -> tuple[Finding, ...]:
     """Findings about single objects and types under which an unlikely share of the heap hangs; raises as `holders`."""
     from ..analysis.suspects import suspects as find
 
-    return find(top_retained(200, max_pause=max_pause, consistent=consistent))
+    return find(top_retained(200, max_pause=max_pause, consistent=consistent, foreign=foreign))
 
 
 def why(target: object, *, max_pause: float | None = 1.0, consistent: bool = False, pid: int | None = None) -> Why:
@@ -263,6 +275,7 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
         pause_s=raw["pause_s"],
         tree_s=top["seconds"],
         consistent=raw["consistent"],
+        called=raw["called"],
     )
 
 

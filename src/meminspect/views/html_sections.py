@@ -218,7 +218,7 @@ def retained(top: RetainedSizes) -> dict[str, Any]:
     """The objects with which most would go, and what hangs under each kind of root alone."""
     total = max(1, top.total_bytes)
     return {
-        "rows": [row(item.node.text, item.retained_bytes, total) | {"path": item.path.text} for item in top.rows],
+        "rows": [row(item.node.text, item.retained_bytes, total) | {"path": item.path.text} for item in top.rows[:15]],
         "roots": [
             row(ROOTS.get(item.root, item.root), item.retained_bytes, total, item.references)
             for item in sorted(top.roots, key=lambda item: -item.retained_bytes)

@@ -1,0 +1,67 @@
+"""`report --objects`: what an unlikely share of the heap hangs under, among the findings of the report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+needs_graph = pytest.mark.skipif(FREE_THREADED, reason="free-threaded builds: references are not read yet")
+
+# One object, by way of an attribute, under which far more hangs than all else that a bare interpreter has.
+HOARD = """
+import sys
+class Hoard: pass
+hoard = Hoard()
+hoard.rows = {number: [str(number)] for number in range(150_000)}
+"""
+WAITING = "print('ready', flush=True); sys.stdin.read()"
+
+
+def report(*words: str) -> str:
+    command = [sys.executable, "-m", "meminspect", "report", *words]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stderr
+
+
+def findings(text: str) -> dict[str, dict[str, Any]]:
+    return {found["id"]: found for found in json.loads(text)["findings"]}
+
+
+@needs_graph
+def test_a_hoard_is_a_finding_when_objects_are_asked_for() -> None:
+    assert not any(name.startswith("suspect") for name in findings(report("--json", "-c", HOARD)))
+    found = findings(report("--json", "--objects", "--max-pause", "60", "-c", HOARD))["suspect_object"]
+    assert "__main__.hoard" in found["text"]
+    assert found["figures"]["retained_bytes"] > 150_000 * (56 + 56)
+    assert found["figures"]["share"] > 0.5
+    page = report("--objects", "--max-pause", "60", "-c", HOARD)
+    assert "hang under one object" in " ".join(page.split())
+
+
+@needs_graph
+def test_of_another_process(tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", HOARD + WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    try:
+        program.stdout.readline()
+        path = tmp_path / "report.json"
+        report("--json", "--objects", "-o", str(path), "--pid", str(program.pid))
+    finally:
+        program.communicate()
+    found = findings(path.read_text())["suspect_object"]
+    assert found["figures"]["retained_bytes"] > 150_000 * (56 + 56)
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="the references of this build are read")
+def test_what_could_not_be_read_is_said() -> None:
+    found = findings(report("--json", "--objects", "-c", "pass"))["objects_not_read"]
+    assert found["concern"] == "trust"
+    assert "free-threaded" in found["text"]
