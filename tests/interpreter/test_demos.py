@@ -174,6 +174,14 @@ def test_html_is_escaped(results: dict[str, DemoResult]) -> None:
     assert "\x1b" not in page
 
 
+def test_a_notebook_shows_the_charts(results: dict[str, DemoResult]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'meminspect[plot]'")
+    for result in results.values():
+        charts = [one for one in result.evidence if one.chart]
+        assert view.render_html(result).count("data:image/svg+xml;base64,") == len(charts)
+    assert sum(bool(one.chart) for one in results["pools"].evidence) == 2
+
+
 def test_plot(results: dict[str, DemoResult]) -> None:
     with pytest.raises(NoPlot, match="nothing to plot"):
         figure(results["references"])

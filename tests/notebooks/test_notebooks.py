@@ -50,8 +50,6 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Executed by a kernel of this very interpreter; an exception in a cell fails the test."""
     for module, extra in (("nbclient", "test"), ("ipykernel", "test")):
         pytest.importorskip(module, reason=f"{module} is missing: pip install 'meminspect[{extra}]'")
-    if "demo_plot" in source(path):
-        pytest.importorskip("matplotlib", reason="matplotlib is missing: pip install 'meminspect[plot]'")
     import nbformat
     from nbclient import NotebookClient
 

@@ -24,7 +24,7 @@ from importlib import import_module
 function = getattr(import_module(sys.argv[1]), sys.argv[2])
 json.dump(function(*json.loads(sys.argv[3])), sys.stdout)
 """
-CHILD_TIMEOUT_S = 120
+CHILD_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)

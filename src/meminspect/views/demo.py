@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..models.demo import SCHEMA, Cell, Check, DemoResult, Evidence
-from . import demo_graph, demo_svg
+from . import demo_graph, demo_plot, demo_svg
 from .bars import bar
 from .demo_words import words_of
 from .page import DIM, FIGURE, GOOD, HEADING, WARN, Column, Page
@@ -141,6 +141,8 @@ def render_html(result: DemoResult) -> str:
             f"<h4>{text(evidence.title)}</h4><p>{text(evidence.text)}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )
+        if evidence.chart is not None:
+            parts.append(demo_plot.picture(evidence.chart))
         if evidence.timeline is not None:
             parts.append(demo_svg.timeline(evidence.timeline))
         if evidence.graph is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html as escapes
+import io
 from typing import Any
 
 from ..errors import MeminspectError
@@ -27,12 +30,25 @@ def figure(result: DemoResult) -> Any:
         raise NoPlot("plotting needs matplotlib: pip install 'meminspect[plot]'") from None
     drawn = Figure(figsize=(7, 4.2 * len(charts)), layout="constrained")
     for place, chart in enumerate(charts, 1):
-        panel(drawn.add_subplot(len(charts), 1, place), chart, result)
+        panel(drawn.add_subplot(len(charts), 1, place), chart, f"{clean(result.title)} ({clean(result.python)})")
     return drawn
 
 
-def panel(axes: Any, chart: Chart, result: DemoResult) -> None:
-    for series in chart.series:
+def picture(chart: Chart) -> str:
+    """One chart as an <img> that needs nothing else, for a notebook; '' where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return ""
+    drawn, made = Figure(figsize=(7, 3.6), layout="constrained"), io.BytesIO()
+    panel(drawn.add_subplot(), chart)
+    drawn.savefig(made, format="svg")
+    words = escapes.escape(clean(f"{chart.y_label} by {chart.x_label}"))
+    return f'<img alt="{words}" src="data:image/svg+xml;base64,{base64.b64encode(made.getvalue()).decode()}">'
+
+
+def panel(axes: Any, chart: Chart, title: str = "") -> None:
+    for series in (one for one in chart.series if one.points):
         below = [point.y - point.low for point in series.points]
         above = [point.high - point.y for point in series.points]
         axes.errorbar(
@@ -49,6 +65,6 @@ def panel(axes: Any, chart: Chart, result: DemoResult) -> None:
         axes.set_yscale("log")
     axes.set_xlabel(clean(chart.x_label))
     axes.set_ylabel(clean(chart.y_label))
-    axes.set_title(f"{clean(result.title)} ({clean(result.python)})")
+    axes.set_title(title)
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend()
