@@ -186,7 +186,8 @@ def test_a_slot_that_the_resolver_binds_is_seen_and_set_again(tmp_path: Path) ->
     assert said.split() in (["lazy"], ["bound"], ["read-only"]), said
 
 
-def test_slots_that_are_bound_between_two_traces_are_followed() -> None:
+@pytest.mark.parametrize("at_once", ["", "1"], ids=["lazy", "immediate"])
+def test_slots_that_are_bound_between_two_traces_are_followed(at_once: str) -> None:
     """The first trace finds them unbound where binding is lazy, and the others bound: nothing of it may show."""
     said = python(
         """
@@ -198,7 +199,7 @@ def test_slots_that_are_bound_between_two_traces_are_followed() -> None:
             contend()
         print("well")
         """,
-        LD_BIND_NOW="",
+        LD_BIND_NOW=at_once,
     )
     assert said.split() == ["well"]
 
