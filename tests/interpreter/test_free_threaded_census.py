@@ -74,8 +74,10 @@ def test_items_of_lists_are_theirs():
 
 def test_tracked_objects_agree_with_gc():
     held = [[Node() for _ in range(300)], [Plain() for _ in range(300)], [{str(index): []} for index in range(300)]]
-    gc.collect()
-    tracked = collections.Counter(type(item) for item in gc.get_objects())
+    take()
+    for _ in range(2):  # counting itself fills caches of abstract classes: sets and weak references of each
+        gc.collect()
+        tracked = collections.Counter(type(item) for item in gc.get_objects())
     found = counts(take())
     assert held
     for kind, number in tracked.items():
@@ -86,7 +88,7 @@ def test_tracked_objects_agree_with_gc():
             type,
         ):  # the collector knows a part of them, or static ones too
             name = type.__dict__["__module__"].__get__(kind), kind.__qualname__
-            assert found.get(name, 0) == pytest.approx(number, abs=20), name
+            assert found.get(name, 0) == pytest.approx(number, abs=5), name
 
 
 def test_what_an_ended_thread_made_is_there():
