@@ -3,11 +3,13 @@
     python bench/census.py [--elements 3000000] [--rounds 5] [--only peers,blocks,copy]
 
 Three tables, each from processes of their own:
-  peers   one heap, each tool in turn: seconds of the first and the best call, and of the processor for that one (what a
-          busy machine adds is not in it), with their ratios to the census on one native thread; how much of the heap
-          it names, and how much memory it added at its peak while it ran (VmHWM). Tools that are not installed are
-          left out, and said.
-  blocks  nanoseconds a block with 1, 4 and 16 million blocks, and after 60 % of them was freed at random
+  peers   one heap, each tool in turn: seconds of the first and the best call, and of the processor in the thread that
+          calls (what waiting for a processor adds on a busy machine is not in it; of two native threads it is what is
+          not shared and the caller's half), with their ratios to the census on one native thread; how much of the heap
+          it names, and how much memory it added at its peak while it ran (VmHWM). Tools that are not installed are left
+          out, and said. The last lines hold the census against guppy3 and pympler.
+  blocks  nanoseconds a block with 1, 4 and 16 million blocks, and after 60 % of them was freed at random: by the clock
+          while the program waited, and by the processor; the bitmap as a share of the live blocks and of the arenas
   copy    a census in a frozen copy of a heap of 1 GiB: how long threads waited for it beside the bare copy, and the
           page faults of a thread that writes meanwhile
 All are single calls, or the median of --rounds where a call is short; the machine should do nothing else.
@@ -31,7 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from meminspect import _native, census
+from meminspect import _native, census, heap_map
 from meminspect.models.census import Census
 
 MIB = 1 << 20
@@ -88,15 +90,15 @@ def forget_peak() -> None:
 
 
 def measured(call: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Seconds of the first and of the best call, of the processor at least, and the most memory that one added."""
+    """Seconds of the first and of the best call, the least of this thread's processor, and the most memory added."""
     taken, busy, added = [], [], []
     for _ in range(rounds):
         forget_peak()
         before = peak_and_now()[1]
-        start, busy_from = time.perf_counter(), time.process_time()
+        start, busy_from = time.perf_counter(), time.thread_time()
         found = call()
         taken.append(time.perf_counter() - start)
-        busy.append(time.process_time() - busy_from)
+        busy.append(time.thread_time() - busy_from)
         added.append(peak_and_now()[0] - before)
         del found
     return {"first": taken[0], "best": min(taken), "cpu": min(busy), "added": max(added)}
@@ -206,11 +208,12 @@ def blocks(millions: int, freed: bool) -> dict[str, Any]:
         for place in range(len(held)):
             if generator.random() < 0.6:
                 held[place] = None
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"arenas": sum(row.size_bytes for row in heap_map().arenas)}
     for threads in (1, 2):
-        found = [census(max_pause=None, threads=threads) for _ in range(5)]
+        found: list[Census] = []
+        taken = measured(lambda: found.append(census(max_pause=None, threads=threads)), 5)  # noqa: B023
         best = min(found, key=lambda taken: taken.pause_s)
-        result[str(threads)] = best.pause_s
+        result[str(threads)] = [best.pause_s, taken["cpu"]]
         result |= {"blocks": best.small.count, "bitmap": best.bitmap_bytes, "heap": best.small.bytes}
     return result
 
@@ -280,18 +283,31 @@ def show_peers(count: int, rounds: int) -> None:
         f"the census names {one['share']:.4%} of the bytes; its bitmap {one['bitmap'] / one['heap']:.2%} of the heap, "
         f"and other tables {(one['tables'] - one['bitmap']) / MIB:.2f} MiB; the walk alone {one['walk'] * 1e3:.0f} ms"
     )
+    two = found["census, two native threads"]
+    for name, row in found.items():
+        if name.startswith(("guppy3", "pympler")):
+            print(
+                f"{name}: by the clock {row['best'] / one['best']:.1f} times the census on one native thread, "
+                f"{row['best'] / two['best']:.1f} on two; by the processor {row['cpu'] / one['cpu']:.1f} and "
+                f"{row['cpu'] / two['cpu']:.1f}"
+            )
     if missing:
         print(f"not installed: {', '.join(missing)}")
 
 
 def show_blocks() -> None:
-    print(f"\n{'live blocks':>12} {'one thread':>11} {'a block':>8} {'two':>9} {'a block':>8}  {'bitmap':>7}")
+    print(
+        f"\n{'live blocks':>12} {'one thread':>11} {'a block':>8} {'processor':>10} {'two':>9} {'a block':>8} "
+        f"{'processor':>10}  {'of live':>7} {'of arenas':>9}"
+    )
     for millions, freed in ((1, False), (4, False), (16, False), (16, True)):
         row = apart("blocks", millions, freed)
         cells = [f"{row['blocks']:12,}"]
         for threads, width in (("1", 8), ("2", 6)):
-            cells += [f"{row[threads] * 1e3:{width}.1f} ms", f"{row[threads] / row['blocks'] * 1e9:5.1f} ns"]
-        cells.append(f" {row['bitmap'] / row['heap']:6.2%}")
+            wall, busy = row[threads]
+            cells += [f"{wall * 1e3:{width}.1f} ms", f"{wall / row['blocks'] * 1e9:5.1f} ns"]
+            cells.append(f"{busy / row['blocks'] * 1e9:7.1f} ns")
+        cells.append(f" {row['bitmap'] / row['heap']:7.2%} {row['bitmap'] / row['arenas']:9.2%}")
         print(*cells, "  (60 % of 16 million freed at random)" if freed else "")
 
 

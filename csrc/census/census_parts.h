@@ -255,6 +255,7 @@ void mi_census_shared_close(mi_census_shared *all);
 void mi_census_shared_reset(mi_census_shared *all);
 mi_claims *mi_census_claims_open(mi_census_shared *all);
 void mi_census_claims_close(mi_claims *mine);
+/* Bytes of one thread's tables. */
 size_t mi_census_claims_size(const mi_census_shared *all);
 /* Adds what one thread counted. */
 void mi_census_gather(mi_census *census, const mi_claims *mine);

@@ -55,6 +55,10 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     mi_error error = make_pools(all);
     census->bitmap_bytes = all->claimed_words * sizeof *all->claimed;
     census->table_bytes = slots + spans + heap->pool_count * sizeof *all->pools;
+    /* what the walk of the headers and the reading of the types left */
+    census->table_bytes += heap->pool_count * sizeof *heap->pools + heap->arena_count * sizeof *heap->arenas;
+    census->table_bytes += all->types->count * sizeof *all->types->items;
+    census->table_bytes += sizeof *all->types->keys << all->types->index_bits;
     return error ? error : mi_census_find_arenas(all);
 }
 
@@ -78,10 +82,14 @@ static size_t counts_size(const mi_census_shared *all) {
     return all->types->count * (all->classes + 3) * sizeof(int64_t);
 }
 
-size_t mi_census_claims_size(const mi_census_shared *all) { return sizeof(mi_claims) + counts_size(all); }
+static size_t claims_size(const mi_census_shared *all) { return sizeof(mi_claims) + counts_size(all); }
+
+size_t mi_census_claims_size(const mi_census_shared *all) {
+    return claims_size(all) + MI_MET_TYPES * sizeof(mi_met_type);
+}
 
 mi_claims *mi_census_claims_open(mi_census_shared *all) {
-    mi_claims *mine = mi_os_alloc(mi_census_claims_size(all));
+    mi_claims *mine = mi_os_alloc(claims_size(all));
     if (!mine) return NULL;
     mine->all = all;
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
@@ -110,7 +118,7 @@ void mi_census_claims_close(mi_claims *mine) {
     mi_os_free(mine->copy, MI_LARGE_COPY);
     mi_os_free(mine->opaque, MI_OPAQUE_MOST * sizeof *mine->opaque);
     mi_os_free(mine->lookalikes, MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
-    mi_os_free(mine, mi_census_claims_size(mine->all));
+    mi_os_free(mine, claims_size(mine->all));
 }
 
 static void row_add(mi_census_row *to, const mi_census_row *from) {
