@@ -59,9 +59,9 @@ def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = Fa
     address of an object for a reference, and calls it a guess; "call" asks the type's own tp_traverse, of objects that
     the collector tracks. That is code of the extension: it is right more often, and may take a lock.
 
-    Raises ValueError for another `foreign`; NativeError: "late" when max_pause was not enough or the copy was ended at its deadline, "memory" where
-    there is no room for a copy, "permission" where it is refused, "absent" in free-threaded builds, "layout" when the
-    structures of this interpreter could not be verified.
+    Raises ValueError for another `foreign`; NativeError: "late" when max_pause was not enough or the copy was ended at
+    its deadline, "memory" where there is no room for a copy, "permission" where it is refused, "absent" in
+    free-threaded builds, "layout" when the structures of this interpreter could not be verified.
     """
     address = id(obj)
     del obj  # the call itself is no holder
