@@ -1,13 +1,13 @@
 """Retained sizes of all objects: the heap in order, shuffled, and two parallel chains; one object beside guppy3.
 
-Each heap is made in an interpreter of its own. `graph` is reading the references (the pause), `tree` the dominator tree
-and the retained sizes, `busy` what the processor worked for both, paths and names included: of a machine that is shared
-that is the figure to compare. Bytes an object are of both together, beside the heap. The tree alone is measured on two
-chains of half a million nodes that are tied to each other step by step, which other algorithms take minutes for.
+Each heap is made in an interpreter of its own. `graph` is reading the references (the pause), `tree` the dominator
+tree and the retained sizes, `busy` what the processor worked for both, paths and names included: on a machine that is
+shared that is the figure to compare. Bytes an object are of both together, beside the heap. The tree alone is measured
+on two chains of half a million nodes that are tied to each other step by step: others take minutes for these.
 
-guppy3 answers for one object at a time (`domisize`); its answer and ours for the same object stand side by side, and the
-difference by type: it sums sys.getsizeof, which rounds nothing, has no malloc header, leaves the values of instances out
-and counts keys that instances share with each of their dicts; and it makes the `__dict__` of each instance that it meets.
+guppy3 answers for one object at a time (`domisize`); its answer and ours for the same object stand side by side, and
+the difference by type: it sums sys.getsizeof, which rounds nothing, has no malloc header, leaves values of instances
+out and counts keys that instances share with each of their dicts; and it makes the `__dict__` of each that it meets.
 """
 
 from __future__ import annotations
@@ -137,9 +137,8 @@ def by_type() -> None:
 
 
 def main() -> int:
-    print(
-        f"{'heap':<22}{'objects':>11}{'references':>12}{'graph s':>9}{'tree s':>8}{'total s':>9}{'busy s':>8}{'B/object':>10}"
-    )
+    heads = f"{'graph s':>9}{'tree s':>8}{'total s':>9}{'busy s':>8}{'B/object':>10}"
+    print(f"{'heap':<22}{'objects':>11}{'references':>12}{heads}")
     for name, shuffled in (("in order", False), ("shuffled", True)):
         row = run(HEAP.format(shuffled=shuffled, count=1_800_000) + TOP)
         total = row["graph_s"] + row["tree_s"]
