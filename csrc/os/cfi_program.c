@@ -134,9 +134,13 @@ static void restore(machine *run, mi_cfi_reader *from, uint64_t which) {
         run->rules->of[which] = run->initial->of[which];
 }
 
+/* A factored offset in bytes; what a table that is not one says may run over. */
+static int64_t scaled(const machine *run, uint64_t factor) {
+    return (int64_t)(factor * (uint64_t)run->common->data_unit);
+}
+
 /* DW_CFA_*, by DWARF 5's table 7.29 and GNU's additions. */
 static void instruction(machine *run, mi_cfi_reader *from, uint8_t code) {
-    int64_t unit = run->common->data_unit;
     uint64_t which;
     switch (code) {
     case 0x00: break;
@@ -146,7 +150,7 @@ static void instruction(machine *run, mi_cfi_reader *from, uint8_t code) {
     case 0x04: run->location += mi_cfi_fixed(from, 4, 0) * run->common->code_unit; break;
     case 0x05:
         which = mi_cfi_unsigned(from);
-        set(run, from, which, MI_CFI_OFFSET, (int64_t)mi_cfi_unsigned(from) * unit);
+        set(run, from, which, MI_CFI_OFFSET, scaled(run, mi_cfi_unsigned(from)));
         break;
     case 0x06: restore(run, from, mi_cfi_unsigned(from)); break;
     case 0x07: set(run, from, mi_cfi_unsigned(from), MI_CFI_UNDEFINED, 0); break;
@@ -184,20 +188,20 @@ static void instruction(machine *run, mi_cfi_reader *from, uint8_t code) {
     }
     case 0x11:
         which = mi_cfi_unsigned(from);
-        set(run, from, which, MI_CFI_OFFSET, mi_cfi_signed(from) * unit);
+        set(run, from, which, MI_CFI_OFFSET, scaled(run, (uint64_t)mi_cfi_signed(from)));
         break;
     case 0x12:
         which = mi_cfi_unsigned(from);
-        frame_is(run, which, mi_cfi_signed(from) * unit);
+        frame_is(run, which, scaled(run, (uint64_t)mi_cfi_signed(from)));
         break;
-    case 0x13: run->rules->frame_offset = mi_cfi_signed(from) * unit; break;
+    case 0x13: run->rules->frame_offset = scaled(run, (uint64_t)mi_cfi_signed(from)); break;
     case 0x14:
         which = mi_cfi_unsigned(from);
-        set(run, from, which, MI_CFI_VALUE, (int64_t)mi_cfi_unsigned(from) * unit);
+        set(run, from, which, MI_CFI_VALUE, scaled(run, mi_cfi_unsigned(from)));
         break;
     case 0x15:
         which = mi_cfi_unsigned(from);
-        set(run, from, which, MI_CFI_VALUE, mi_cfi_signed(from) * unit);
+        set(run, from, which, MI_CFI_VALUE, scaled(run, (uint64_t)mi_cfi_signed(from)));
         break;
 #if defined(__aarch64__)
     case 0x2D: break; /* DW_CFA_AARCH64_negate_ra_state: the return address is signed, or is not */
@@ -213,7 +217,7 @@ static mi_error run_program(machine *run, mi_cfi_reader from) {
         uint8_t code = (uint8_t)mi_cfi_fixed(&from, 1, 0), low = code & 0x3F;
         switch (code >> 6) {
         case 1: run->location += low * run->common->code_unit; break;
-        case 2: set(run, &from, low, MI_CFI_OFFSET, (int64_t)mi_cfi_unsigned(&from) * run->common->data_unit); break;
+        case 2: set(run, &from, low, MI_CFI_OFFSET, scaled(run, mi_cfi_unsigned(&from))); break;
         case 3: restore(run, &from, low); break;
         default: instruction(run, &from, code);
         }
