@@ -291,9 +291,10 @@ def test_a_drawing_tells_count_and_block() -> None:
     graph = drawn({"caller()": {"thing": thing, "name": name, "kept": kept}, "callee()": {"argument": thing}})
     (node,) = [one for one in graph.nodes if one.id == f"{id(thing):#x}"]
     assert sys.getrefcount(thing) - before == 5
-    assert f"block of {meminspect.block(thing).size} bytes" in " ".join(node.lines)
+    size = meminspect.block(thing).size
+    assert size is None or f"block of {size} bytes" in " ".join(node.lines)
     assert "shared by 7" in node.lines  # three names and four places
-    if meminspect.header(thing).call_holds is not None:
+    if GIL and meminspect.header(thing).call_holds is not None:
         assert "6 references" in node.lines
     assert [one.label for one in graph.nodes if one.kind == "frame"] == ["caller()", "callee()"]
 
