@@ -7,6 +7,7 @@ static void keep_walk(mi_census_found *found, const mi_heap_walk *walk) {
     found->torn_pools = walk->heap.torn_pools;
     found->torn_arenas = walk->heap.torn_arenas;
     found->arenas_left = walk->heap.arenas_left;
+    found->interpreters = walk->interpreters;
     found->omitted_count = walk->omitted_count;
     for (size_t i = 0; i < walk->omitted_count && i < MI_CENSUS_OMITTED; i++) found->omitted[i] = walk->omitted[i];
 }

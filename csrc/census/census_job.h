@@ -16,6 +16,7 @@ enum { MI_CENSUS_OMITTED = 64 };
 typedef struct mi_census_found {
     mi_census census; /* `objects` points to the caller's rows */
     uint64_t torn_pools, torn_arenas, arenas_left;
+    size_t interpreters;  /* whose heaps were looked at: the types of the caller's alone are known */
     int mimalloc_late;    /* the time was up while mimalloc's pages were walked */
     size_t omitted_count; /* of omitted[], which has no room for more than MI_CENSUS_OMITTED */
     mi_omitted omitted[MI_CENSUS_OMITTED];

@@ -296,6 +296,32 @@ def test_objects_of_many_types_are_seen_one_by_one() -> None:
     assert count_of(Kept) == len(made["Kept"])
 
 
+INTERPRETERS = """
+from meminspect import census
+try:
+    import _interpreters as interpreters
+    made = [interpreters.create(kind) for kind in ("isolated", "legacy")]
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    made = [interpreters.create(isolated=kind) for kind in (True, False)]
+def floats(taken):
+    return sum(row.count for row in taken.types if row.name == "float")
+census(max_pause=None)
+before = census(max_pause=None)
+for other in made:
+    interpreters.run_string(other, "kept = [number + 0.5 for number in range(5000)]\\nclass Own: pass\\nown = Own()")
+after = census(max_pause=None)
+assert 0 <= floats(after) - floats(before) - 10_000 <= 100, (floats(before), floats(after))
+assert not after.exact and "other interpreters are not known" in after.reason, after.reason
+print("counted once")
+"""
+
+
+def test_objects_of_other_interpreters_are_counted_once() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", INTERPRETERS], capture_output=True, text=True)
+    assert done.stdout == "counted once\n", done.stderr
+
+
 # -- what the census leaves as it was
 
 

@@ -101,6 +101,7 @@ cdef extern from "census_job.h":
     ctypedef struct mi_census_found:
         mi_census census
         uint64_t torn_pools, torn_arenas, arenas_left
+        size_t interpreters
         int mimalloc_late
         size_t omitted_count
         mi_omitted[64] omitted
@@ -405,6 +406,9 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)
         raw["sites"] = asked
+        if result.found.interpreters > 1:
+            raw["reasons"].append(f"the classes of {result.found.interpreters - 1} other interpreters are not known: their "
+                                  "objects are unknown")
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(consistent), frozen
         if frozen is not None and frozen["missing_bytes"]:
