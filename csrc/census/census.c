@@ -24,6 +24,7 @@ static void walk_once(round_state *round, const mi_census_request *request) {
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
     for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
+    mi_census_claim_lent(first, request->lent, request->lent_count);
     /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
     if (request->mimalloc) mi_mimalloc_each_waiting(request->mimalloc, request->target, claim_waiting, first);
     mi_census_claim_roots(first, request->roots, request->root_count);

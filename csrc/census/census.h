@@ -121,6 +121,12 @@ typedef struct mi_census_roots {
     uintptr_t memory_errors; /* where the list of spare MemoryErrors begins; 0: none */
 } mi_census_roots;
 
+/* Memory that an object lent by the buffer protocol when it was asked (native/census_lent.pxi). */
+typedef struct mi_census_lent {
+    uintptr_t address;
+    size_t size;
+} mi_census_lent;
+
 typedef struct mi_census_request {
     const mi_target *target;
     const mi_layout *layout;
@@ -134,6 +140,8 @@ typedef struct mi_census_request {
     const mi_mimalloc_walk *mimalloc; /* of free-threaded builds, while the world is stopped; else NULL */
     const mi_census_roots *roots;
     size_t root_count;
+    const mi_census_lent *lent; /* what objects of unknown structure said themselves to be theirs; may be outdated */
+    size_t lent_count;
     mi_contents *contents; /* or NULL: what single blocks hold is not asked for */
     mi_frames *frames;     /* or NULL: of no thread */
 } mi_census_request;

@@ -178,6 +178,19 @@ static size_t heap_room(struct mi_claims *mine, uintptr_t address) {
     return size > around ? size - around : 0;
 }
 
+/* What an exporter lends need not begin where its block does: some keep a few words before it, or align it. */
+void mi_census_claim_lent(mi_claims *mine, const mi_census_lent *lent, size_t count) {
+    enum { MOST_BEFORE = 64 };
+    mine->claimer = 0;
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t first = lent[i].address & ~(uintptr_t)(MI_UNIT - 1), start = first;
+        if (!lent[i].size || first < MOST_BEFORE) continue;
+        while (first - start < MOST_BEFORE && !heap_room(mine, start)) start -= MI_UNIT;
+        if (heap_room(mine, start) >= lent[i].address - start + lent[i].size)
+            mi_census_claim_word(mine, start, MI_OWNER_LENT);
+    }
+}
+
 void mi_census_owners_open(mi_claims *mine) {
     const mi_census_shared *all = mine->all;
     mine->context = (mi_owner_context){all->layout, all->types, mine, claim, claim_if_plain, heap_word, heap_room, 0};

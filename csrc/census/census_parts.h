@@ -214,6 +214,7 @@ void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type);
 /* Claims by the words of an object's structure: behind the walk, or now where too many wait for that already. */
 void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type);
 void mi_census_claim_opaque(mi_claims *mine);
+void mi_census_claim_lent(mi_claims *mine, const mi_census_lent *lent, size_t count);
 /* Claims what waits longest. */
 static inline void mi_census_claim_first(mi_claims *mine, mi_claim_order *order) {
     if (!order->address) return;

@@ -34,6 +34,7 @@ const char *mi_owner_name(mi_owner owner) {
         [MI_OWNER_DEQUE] = "deque: blocks",
         [MI_OWNER_FILE] = "io: status of a file",
         [MI_OWNER_CSV] = "csv: fields",
+        [MI_OWNER_LENT] = "exporters: what they lend",
         [MI_OWNER_INTERPRETER] = "interpreter: state",
         [MI_OWNER_FREE_OBJECTS] = "objects kept for later",
         [MI_OWNER_WAITING] = "freed, until no thread can be reading it",

@@ -39,6 +39,7 @@ typedef enum mi_owner {
     MI_OWNER_DEQUE,
     MI_OWNER_FILE,
     MI_OWNER_CSV,
+    MI_OWNER_LENT,
     MI_OWNER_INTERPRETER,
     MI_OWNER_FREE_OBJECTS, /* from here on: allocated, and kept for objects to come */
     MI_OWNER_WAITING,      /* freed in a free-threaded build, where another thread might be reading it (QSBR) */

@@ -6,6 +6,7 @@ against threads that run the same code with and without objects in their variabl
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -208,6 +209,7 @@ def test_frames_in_objects_are_part_of_them(kind: str) -> None:
         rows = [row for row in taken.types if (row.module, row.type) == ("builtins", kind)]
         return sum(row.count for row in rows), sum(row.requested_bytes or 0 for row in rows)
 
+    gc.collect()  # frames of the tests before may keep theirs in cycles
     made = [WAITING[kind](Kept())]  # what the first one imports and caches, and the first census
     census(max_pause=None)
     count, size = figures(census(max_pause=None))

@@ -30,6 +30,10 @@ class CensusCommand(Command):
         ("meminspect census --json -o census.json -c 'import decimal'", "every row in figures"),
         ("meminspect census --consistent app.py", "walked in a frozen copy, so that the program's threads do not wait"),
         ("meminspect census --sites app.py", "and which lines of the program allocated what is alive"),
+        (
+            "meminspect census --foreign call app.py",
+            "and ask objects of extension modules for the memory that they lend",
+        ),
         ("meminspect census --pid 4711", "another process of the same build of Python, read from outside"),
         ("meminspect census a.mi", "a snapshot that was taken before"),
     )
@@ -55,12 +59,20 @@ class CensusCommand(Command):
                 ["--consistent"], is_flag=True,
                 help="Walk in a frozen copy of the process: its threads wait only until the copy is made.",
             ),
+            click.Option(
+                ["--foreign"], type=click.Choice(["scan", "call"]), default="scan", show_default=True,
+                help="Objects of unknown structure: call nothing, or ask exporters what they lend (their code runs).",
+            ),
         ]  # fmt: skip
 
     def run(self, options: Mapping[str, Any]) -> int:
         program: Program | None = options["program"]
         if options["sites"] and options["consistent"]:
             raise UsageError("--sites asks tracemalloc in the process itself: leave --consistent out")
+        if options["foreign"] == "call" and (options["sites"] or options["consistent"]):
+            raise UsageError(
+                "--foreign call runs code of the program before the walk: leave --sites and --consistent out"
+            )
         if options["pid"] is not None:
             return show_process(options, options["pid"])
         if program is not None and is_snapshot(program):
@@ -71,6 +83,8 @@ class CensusCommand(Command):
         if program is not None:
             function = "census_record_consistent" if options["consistent"] else "census_record"
             flags: tuple[str, ...] = ()
+            if options["foreign"] == "call":
+                function = "census_record_foreign"
             if options["sites"]:
                 function, flags = "census_record_sites", ("-X", "tracemalloc=1")
             run_program(
@@ -81,8 +95,9 @@ class CensusCommand(Command):
 
         with page.output:
             raw = _native.census_capture(
-                max_pause=options["max_pause"], guesses=True, consistent=options["consistent"], sites=options["sites"]
-            )
+                max_pause=options["max_pause"], guesses=True, consistent=options["consistent"], sites=options["sites"],
+                foreign=options["foreign"],
+            )  # fmt: skip
             page.output.write(page.render({"census": raw}))
         return 0
 
@@ -96,6 +111,8 @@ def show_process(options: Mapping[str, Any], pid: int) -> int:
         raise UsageError("--sites asks tracemalloc in the process itself: of another one that cannot be done")
     if options["consistent"]:
         raise UsageError("--consistent copies the process that is measured: of another one that cannot be done")
+    if options["foreign"] == "call":
+        raise UsageError("--foreign call asks the process' own objects: of another one that cannot be done")
     page = Page(options, None)
     with page.output:
         page.output.write(page.render({"census": remote.census(pid, guesses=True)}))

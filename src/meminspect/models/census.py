@@ -300,6 +300,8 @@ class Census(Model):
                   while tracemalloc did not trace) they are all live blocks.
     thread_frames -- the frames that each thread runs, of the interpreters that were held still; none of another process
                   before CPython 3.13, whose C stacks lead to them
+    exporters_asked, exporters_refused -- objects of unknown structure that were asked what they lend (foreign="call"),
+                  and those that lend nothing in one piece now; None: none was to be asked
     threads    -- native threads that walked
     bitmap_bytes, table_bytes -- our own memory while it ran, given back since
     exact      -- False when something was left out; `reason` says what
@@ -333,6 +335,8 @@ class Census(Model):
     untraced_count: int | None = None
     untraced_bytes: int | None = None
     thread_frames: tuple[ThreadFrames, ...] = ()
+    exporters_asked: int | None = None
+    exporters_refused: int | None = None
 
     @property
     def count(self) -> int:

@@ -44,6 +44,9 @@ cdef extern from "census.h":
         uint64_t address
         int32_t type
         uint16_t size
+    ctypedef struct mi_census_lent:
+        uintptr_t address
+        size_t size
     ctypedef struct mi_census_roots:
         uintptr_t address
         size_t size
@@ -88,6 +91,8 @@ cdef extern from "census.h":
         int threads, guesses, list
         const mi_census_roots *roots
         size_t root_count
+        const mi_census_lent *lent
+        size_t lent_count
         mi_contents *contents
 
 cdef extern from "census_frames.h":
@@ -115,6 +120,9 @@ cdef extern from "census_job.h":
         mi_census_row *rows
         mi_census_found *found
     mi_error mi_census_job_run(const mi_target *target, void *job) noexcept nogil
+
+
+cdef class _Lent  # census_lent.pxi
 
 
 cdef list all_types():
@@ -333,7 +341,7 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
-                   room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0):
+                   room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0, foreign="scan"):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -347,6 +355,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     sites     -- ask tracemalloc where each block was allocated, see sites_of(); not in a copy. The walk is not longer for
                  it, but the GIL is held until all is asked
     contents  -- tell what single blocks hold, of this many at most; not from a frozen copy
+    foreign   -- "call": ask objects of unknown structure before the walk what they lend by the buffer protocol; their code
+                 runs. "scan": call nothing
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
@@ -361,6 +371,11 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     cdef bint hidden = False
     cdef uint64_t begun = mi_os_now_ns(), held_from
     cdef mi_error error
+    cdef _Lent lent = _Lent()
+    if foreign not in ("scan", "call"):
+        raise ValueError(f"foreign is 'scan' or 'call', not {foreign!r}")
+    if foreign == "call":
+        lent.ask(max_pause)
     held = all_types()
     cdef bytes addresses = addresses_of(held)
     guard.open(MI_TARGET_SELF, 0)
@@ -386,6 +401,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
         job.request.roots, job.request.root_count = &roots, 1
+        job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
         check(mi_target_refresh(&guard.target))
@@ -411,6 +427,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                                   "objects are unknown")
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(consistent), frozen
+        raw["exporters"] = (lent.count, lent.refused) if foreign == "call" else None
         if frozen is not None and frozen["missing_bytes"]:
             raw["reasons"].append(f"{frozen['missing_bytes']} bytes of memory are kept from copies (MADV_DONTFORK)")
         if blocks:

@@ -96,9 +96,13 @@ cdef class _Pinning:
         return best, gain
 
     cdef list steps(self):
-        """[([(NODE, bytes retained, path), ...], arenas empty by then, bytes gone by then), ...]"""
+        """[([(NODE, bytes retained, path), ...], arenas empty by then, bytes gone by then), ...]
+
+        Steps after the last that emptied an arena are left out: what they hold keeps none alone.
+        """
         cdef _Numbers nodes = _Numbers()
         result = []
+        emptied = useful = 0
         while len(result) < MOST_STEPS:
             counts = self.groups()
             one, gain = self.best_one(counts)
@@ -115,7 +119,9 @@ cdef class _Pinning:
                              self.whole.path_to(node)))
             loss = self.whole.loss_of(nodes, True)
             result.append((rows, loss["arenas"][1], loss["bytes"]))
-        return result
+            if loss["arenas"][1] > emptied:
+                emptied, useful = loss["arenas"][1], len(result)
+        return result[:useful]
 
 
 def _second(item):

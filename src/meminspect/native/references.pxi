@@ -14,7 +14,7 @@ cdef extern from "shapes.h":
     enum: MI_RULE_FRAME
     enum: MI_RULE_GENERATOR
     ctypedef struct mi_shape:
-        unsigned char rule
+        unsigned char rule, foreign
     ctypedef struct mi_shapes:
         mi_shape *items
         size_t count

@@ -17,6 +17,7 @@ The raw format, what `_native.census_capture()` returns:
                          name is in the qualified name's place) and "nothing"
     thread_frames     -- [(native id, interpreter, chunks, bytes of chunks, frames, embedded frames, objects, bytes of
                          objects), ...] of each thread
+    exporters         -- None, or of foreign="call": (exporters that lent memory, those that lent none)
     large             -- whether malloc's heaps were walked; large_reason: why not
     malloc            -- csrc/census/census_large.h: mi_large_totals as a dict; None where they were not walked
     padding_bytes, looked_like_objects, bitmap_bytes, table_bytes, threads, consistent -- as in models/census.py
@@ -88,6 +89,7 @@ def census(
     deadline: float = 60.0,
     pid: int | None = None,
     sites: bool = False,
+    foreign: str = "scan",
 ) -> Census:
     """What is in every live block of a process: counts and bytes by type, by owner of buffers, and what is unknown.
 
@@ -113,10 +115,15 @@ def census(
     sites -- where tracemalloc traces, tell which lines allocated the live blocks of the small path. It is asked for
     each block, some 0.3 us a block, with the GIL held: pause_s is the walk's alone, `seconds` has it.
 
+    foreign -- of objects whose type's structure is not known (extension modules) and that export the buffer protocol:
+    "scan" calls nothing, so that what they lend may be unknown; "call" asks them for it before the walk. Then code of
+    the extension runs (PyObject_GetBuffer with PyBUF_SIMPLE), which may let the GIL go, and references are held
+    meanwhile. Only objects are asked that others of known structure refer to.
+
     Raises NativeError: code "layout" when this interpreter's structures could not be verified; of a consistent census
     "memory" where control groups or the machine leave no room for the copied pages, "late" at the deadline,
-    "permission" where the system call is refused. RemoteError where another process cannot be read. ValueError for
-    `consistent` with `pid`.
+    "permission" where the system call is refused, "absent" for foreign="call" in free-threaded builds. RemoteError
+    where another process cannot be read. ValueError for what does not go with `pid`.
     """
     from .. import _native
 
@@ -127,6 +134,8 @@ def census(
             raise ValueError("tracemalloc of another process cannot be asked")
         if consistent:
             raise ValueError("a consistent census copies the process that is measured: of another one it cannot")
+        if foreign != "scan":
+            raise ValueError("objects of another process cannot be asked what they lend")
         return build(remote.census(pid, guesses=guesses, deadline=deadline))
 
     return build(
@@ -137,6 +146,7 @@ def census(
             consistent=consistent,
             deadline=deadline,
             sites=sites,
+            foreign=foreign,
         )
     )
 
@@ -242,8 +252,14 @@ def build(raw: Mapping[str, Any]) -> Census:
             ThreadFrames(thread, interpreter, frames, embedded, chunks, size, objects, bytes_)
             for thread, interpreter, chunks, size, frames, embedded, objects, bytes_ in raw.get("thread_frames", ())
         ),
+        **exporters_of(raw.get("exporters")),
         **sites_of(raw.get("sites")),
     )
+
+
+def exporters_of(raw: tuple[int, int] | None) -> dict[str, Any]:
+    """The census' fields about objects that were asked what they lend."""
+    return {} if raw is None else {"exporters_asked": sum(raw), "exporters_refused": raw[1]}
 
 
 def sites_of(raw: Mapping[str, Any] | None) -> dict[str, Any]:

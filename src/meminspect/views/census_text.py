@@ -62,8 +62,13 @@ def coverage(census: Census) -> str:
     text = f"Named: {exact_percent(named.bytes)} of the bytes and {exact_percent(named.blocks)} of the blocks"
     text += f" of {census.small.allocator}"
     if census.large is None:
-        return f"{text}. Large blocks: {census.large_reason}."
-    return f"{text}; {exact_percent(census.coverage.large_bytes or 0.0)} of the bytes of large blocks from malloc."
+        text += f". Large blocks: {census.large_reason}."
+    else:
+        text += f"; {exact_percent(census.coverage.large_bytes or 0.0)} of the bytes of large blocks from malloc."
+    if census.exporters_asked is not None:
+        text += f" {count(census.exporters_asked, 'object')} of unknown structure asked what they lend"
+        text += f", {census.exporters_refused:,} of them lent nothing in one piece."
+    return text
 
 
 def exact_percent(share: float) -> str:
