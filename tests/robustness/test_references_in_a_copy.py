@@ -30,7 +30,7 @@ class Planted:
     def __init__(self, number): self.items = [number] * 50
 class Root: pass
 root = Root()
-root.kept = {"key": [Planted(number) for number in range(1000)]}
+root.kept = {"key": [Planted(number) for number in range(5000, 6000)]}
 root.more = collections.deque(str(number) for number in range(500)), {number: {number} for number in range(300)}
 """
 

@@ -167,7 +167,7 @@ def block_capture(value):
         raw["domain"] = "static"
     else:
         before = bytes_before(value, layout)
-        for frame in (0, MI_DEBUG_BEFORE):
+        for frame in (0, MI_DEBUG_BEFORE, 2 * MI_DEBUG_BEFORE):  # pymalloc's hooks, and those of the raw domain that it asks
             if mi_chunk_at(&guard.target, address - before - frame, before + frame + layout.object_size, &usable, &size,
                            &mmapped):
                 raw.update(domain="glibc mmapped" if mmapped else "glibc heap", block=address - before - frame,
