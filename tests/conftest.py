@@ -2,16 +2,29 @@
 
 A test that may not be left out where everything is installed carries `@pytest.mark.required`. With MEMINSPECT_CI=1, as
 .ci/run sets it, a skip of such a test is a failure; on a developer's machine it stays a skip.
+
+A test of what hardly differs between interpreters, and takes its time, carries `@pytest.mark.ends`: .ci/run has it on
+the oldest and the newest alone. `make test` runs it everywhere.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import sysconfig
 from collections.abc import Generator
 
 import pytest
 
 IN_CI = os.environ.get("MEMINSPECT_CI") == "1"
+SPECIAL = bool(sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gettotalrefcount"))
+IS_AN_END = sys.version_info[:2] in ((3, 11), (3, 15)) and not SPECIAL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items if IN_CI and not IS_AN_END else ():
+        if item.get_closest_marker("ends"):
+            item.add_marker(pytest.mark.skip(reason="the oldest and the newest interpreter run it in CI"))
 
 
 @pytest.hookimpl(wrapper=True)

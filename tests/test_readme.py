@@ -93,6 +93,7 @@ def test_the_two_commands_come_first() -> None:
     assert [line for line in first.splitlines() if line.startswith("$ ")] == ["$ make report", "$ make test"]
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("command", commands())
 def test_command(command: str, folder: Path, sleeper: subprocess.Popen[str], snapshot: Path) -> None:
     words = shlex.split(command)
@@ -149,6 +150,7 @@ QUESTIONS = {
 HOOKS = {"post_worker_init": "post_worker_init(None)", "reports": "reports()"}
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("code", [pytest.param(text, id=where) for where, text in blocks("python")])
 def test_python(code: str, folder: Path) -> None:
     if not WITH_GIL and re.search("top_retained|pinning|what_if", code):

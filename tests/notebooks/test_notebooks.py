@@ -12,11 +12,6 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-IN_CI = os.environ.get("MEMINSPECT_CI") == "1"
-# Where many interpreters are tested, the oldest and the newest release with a GIL run the notebooks. The demos in them
-# are run under every interpreter, by tests/interpreter/test_demos.py.
-SPECIAL = hasattr(sys, "gettotalrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)()
-RUNS = not IN_CI or (sys.version_info[:2] in ((3, 11), (3, 15)) and not SPECIAL)
 
 
 def source(path: Path) -> str:
@@ -44,7 +39,7 @@ def test_outputs_are_stripped(path: Path) -> None:
         assert cell["metadata"] == {}
 
 
-@pytest.mark.skipif(not RUNS, reason="the oldest and the newest interpreter run the notebooks in CI")
+@pytest.mark.ends  # the demos in them are run under every interpreter, by tests/interpreter/test_demos.py
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Executed by a kernel of this very interpreter; an exception in a cell fails the test."""
