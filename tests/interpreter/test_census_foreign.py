@@ -22,7 +22,7 @@ LENT = "exporters: what they lend"
 # its structure leads by a second one, which no rule of ours knows, to a block that PyMem_Malloc gave
 PLANTED = """
 import _testbuffer
-assert _testbuffer.ndarray.__name__ == "ndarray"  # makes the type ready: up to 3.11 its module leaves that to the first use
+assert _testbuffer.ndarray.__name__ == "ndarray"  # makes the type ready, which 3.11 leaves to its first use
 kept = [_testbuffer.ndarray([7] * size, shape=[size], format="B") for size in [200] * 300 + [100_000] * 5]
 """
 
