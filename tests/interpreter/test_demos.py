@@ -17,7 +17,7 @@ import pytest
 import meminspect
 from meminspect import demos
 from meminspect.demos._base import verdict
-from meminspect.demos._measure import NOISE, clearly_less
+from meminspect.demos._measure import NOISE, clearly_less, in_child
 from meminspect.models.demo import Check, DemoResult, Graph, GraphEdge, GraphNode
 from meminspect.views import demo as view
 from meminspect.views import demo_svg
@@ -61,6 +61,18 @@ def test_the_folder_is_the_list() -> None:
             assert "。" in chinese or english == one.title, (name, chinese)
     for field in ("title_zh", "claim_zh", "summary_zh", "summary"):
         assert len({getattr(demos.load(name), field) for name in demos.names()}) == len(demos.names())
+
+
+def test_what_many_coroutines_take_is_not_hidden_by_memory_that_was_free() -> None:
+    async def wait() -> None: ...
+
+    rows = in_child("meminspect.demos._scale", "scale", "coroutine", True)["rows"]
+    one = wait()
+    least = sys.getsizeof(one)
+    one.close()
+    assert [number for number, _, _ in rows] == [1, 10, 100, 1_000]
+    assert [grown for _, grown, _ in rows] == sorted(grown for _, grown, _ in rows)
+    assert 1_000 * least <= rows[-1][1] <= 1_000 * 16 * least, (rows, least)
 
 
 def test_an_unknown_name_says_what_there_is() -> None:

@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ._processes import memory_of_this
-from ._scale import scale
 
 WORK = 300_000
 
@@ -34,7 +33,7 @@ def costs(fast: bool) -> dict[str, Any]:
     for method in ("fork", "forkserver", "spawn"):
         number = 5 if not fast else 2 if method == "fork" else 1
         by_name[f"process, {method}"] = started_processes(method, number, switches, repetitions)
-    return {"contenders": by_name, "cores": cores(fast), "scale": scale(fast)}
+    return {"contenders": by_name, "cores": cores(fast)}
 
 
 def repeated(

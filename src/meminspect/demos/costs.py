@@ -9,6 +9,7 @@ from ._base import Demo, Observed
 from ._measure import clearly_less, in_child, spread
 
 KIB, MIB = 1 << 10, 1 << 20
+KINDS = ("coroutine", "thread", "process")
 TIMES = ("start", "start_cpu", "switch")
 SHARES = (
     ("coroutine", "all of the process, and the thread", "its frame"),
@@ -59,11 +60,12 @@ class Costs(Demo):
         claim = "A coroutine takes less than a thread, a thread less than a process"
         try:
             found = in_child(f"{__package__}._contenders", "costs", fast)
+            scale = {kind: in_child(f"{__package__}._scale", "scale", kind, fast) for kind in KINDS}
         except RuntimeError as error:
             return Observed((), (Check(claim, None, str(error), str(error)),))
         contenders = found["contenders"]
         return Observed(
-            (table(contenders), grown(found["scale"]), spreads(contenders), shares(), parallel(found["cores"])),
+            (table(contenders), grown(scale), spreads(contenders), shares(), parallel(found["cores"])),
             (*cheaper(claim, contenders), pinned(found["cores"])),
         )
 
@@ -84,9 +86,8 @@ def table(contenders: dict[str, Any]) -> Evidence:
 
 def grown(scale: dict[str, Any]) -> Evidence:
     """Measured as far as the machine goes, and carried on from there by what one more took."""
-    kinds = {name: scale[name] for name in ("coroutine", "thread", "process")}
-    measured = {name: {row[0]: row[1] for row in one["rows"]} for name, one in kinds.items()}
-    numbers = sorted({*scale["numbers"], *(number for rows in measured.values() for number in rows)})
+    measured = {kind: {row[0]: row[1] for row in one["rows"]} for kind, one in scale.items() if one["rows"]}
+    numbers = sorted({number for rows in measured.values() for number in rows})
     cells: dict[tuple[str, int], str] = {}
     series = []
     for name, rows in measured.items():
@@ -102,13 +103,13 @@ def grown(scale: dict[str, Any]) -> Evidence:
                 Series(f"{name}, carried on", tuple(Point(number, mib, mib, mib) for number, mib in carried.items()))
             )
     ends = "; ".join(f"of {name}es: {one['reason']}" if name == "process" else f"of {name}s: {one['reason']}"
-                     for name, one in kinds.items() if one["reason"])  # fmt: skip
+                     for name, one in scale.items() if one["reason"])  # fmt: skip
     return Evidence(
         title="Many of each",
         text="Private MiB of all that wait at once. In brackets: not measured, but carried on from the last one "
         f"({ends}).",
-        columns=("number", *kinds),
-        rows=tuple((f"{number:,}", *(cells.get((name, number), "-") for name in kinds)) for number in numbers),
+        columns=("number", *KINDS),
+        rows=tuple((f"{number:,}", *(cells.get((kind, number), "-") for kind in KINDS)) for number in numbers),
         chart=Chart("number at once", "private MiB of all", log_x=True, log_y=True, series=tuple(series)),
     )
 
