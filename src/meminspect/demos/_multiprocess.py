@@ -7,17 +7,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
+
+from ._messages import torn, transport
 
 PATIENCE_S = 60.0
 ROUNDS = 5
 TRIES = 5
 STEP_S = 0.002
 LOCK_S = 0.05
-MIB = 1 << 20
 
 state = "as imported"
 
@@ -37,7 +37,9 @@ def observe(fast: bool) -> dict[str, Any]:
         "transport": transport(fork, 500 if fast else 20_000, 2 if fast else 5),
         "interleaved": [mixed(fork), interleaved(fork, True)],
         "twice": [one.acquire() and one.acquire(timeout=LOCK_S) for one in (fork.Lock(), fork.RLock())],
+        "notified": notified(fork),
         "endless": endless(fork),
+        "torn": torn(fork),
         "pool": pool_calls(fork),
     }
 
@@ -117,59 +119,6 @@ def shared(context: Any) -> list[int]:
     return [plain[0], array[0]]
 
 
-# ---- transport
-
-
-def drain(receive: Callable[[], Any], done: Connection) -> None:
-    while receive() is not None:
-        pass
-    done.send("done")
-
-
-def drain_pipe(reader: Connection, done: Connection) -> None:
-    drain(reader.recv, done)
-
-
-def drain_queue(queue: Any, done: Connection) -> None:
-    drain(queue.get, done)
-
-
-def transport(context: Any, messages: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds for each message of a Pipe and a Queue, and for each MiB by a Pipe and through shared memory."""
-    found: dict[str, list[float]] = {"pipe": [], "queue": [], "pipe_mib": [], "shared_mib": []}
-    payload = b"x" * MIB
-    array = memoryview(context.RawArray("B", MIB)).cast("B")
-    for _ in range(repetitions):
-        for name, items in (("pipe", [1] * messages), ("pipe_mib", [payload] * 4)):
-            reader, writer = context.Pipe(duplex=False)
-            found[name].append(timed(context, drain_pipe, reader, writer.send, items))
-        queue = context.Queue()
-        found["queue"].append(timed(context, drain_queue, queue, queue.put, [1] * messages))
-        queue.close()
-        queue.join_thread()  # what is forked next must not begin with a copy of its locks
-        begin = time.perf_counter()
-        for _ in range(4):
-            array[:] = payload
-        found["shared_mib"].append((time.perf_counter() - begin) / 4)
-    return found
-
-
-def timed(
-    context: Any, target: Callable[..., None], source: Any, send: Callable[[Any], None], items: list[Any]
-) -> float:
-    told, done = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(source, done))
-    process.start()
-    begin = time.perf_counter()
-    for item in items:
-        send(item)
-    send(None)
-    told.recv()
-    seconds = time.perf_counter() - begin
-    process.join()
-    return seconds / len(items)
-
-
 # ---- locks
 
 
@@ -209,6 +158,49 @@ def interleaved(context: Any, locked: bool) -> list[Any]:
     for process in processes:
         process.join()
     return [text, sum(text[at + 1] == "<" and text[at + 2 : at + 4] != text[at] + ">" for at in range(0, len(text), 2))]
+
+
+def consume(condition: Any, stock: Any, told: Connection) -> None:
+    """Waits for one item, takes it, and tells how often it woke and the CPU time that waiting took."""
+    woken, cpu = 0, time.process_time()
+    with condition:
+        told.send("waits")
+        while not stock.value:
+            condition.wait(PATIENCE_S)
+            woken += 1
+        stock.value -= 1
+    told.send([woken, time.process_time() - cpu])
+
+
+def notified(context: Any) -> dict[str, Any]:
+    """Two consumers wait on a Condition; the producer makes one item, and later another."""
+    condition, stock = context.Condition(), context.RawValue("i", 0)
+    links = [context.Pipe(duplex=False) for _ in range(2)]
+    processes = [context.Process(target=consume, args=(condition, stock, told)) for _, told in links]
+    for process in processes:
+        process.start()
+    for hears, _ in links:
+        hears.recv()
+    finished: list[int] = []
+    begin = time.perf_counter()
+    time.sleep(LOCK_S)
+    waited = time.perf_counter() - begin
+    for _ in processes:
+        with condition:
+            stock.value += 1
+            condition.notify()
+        finished.append(ended(processes, len(finished) + 1))
+    told = [hears.recv() for hears, _ in links]
+    return {"finished": finished, "left": stock.value, "waited_s": waited, "consumers": told}
+
+
+def ended(processes: list[Any], number: int) -> int:
+    """How many have ended, as soon as the number is reached and a moment has passed for more."""
+    until = time.monotonic() + PATIENCE_S
+    while sum(process.exitcode is not None for process in processes) < number and time.monotonic() < until:
+        time.sleep(STEP_S)
+    time.sleep(LOCK_S)
+    return sum(process.exitcode is not None for process in processes)
 
 
 # ---- a reader that never ends

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import inspect
 import sys
-import warnings
 from collections.abc import Callable, Coroutine, Generator
 from itertools import pairwise
 from typing import Any
@@ -48,10 +47,10 @@ class Coroutines(Demo):
         "这一切都发生在同一个线程里，它一直持有 GIL。"
     )
     experiment = (
-        "A generator is sent values. A coroutine function is called and its object looked at before it is awaited. "
-        "Tasks are counted pending and finished, and their memory by the blocks that they take. They take turns "
-        "with asyncio.sleep(0) while every hand-off of the GIL is traced. A balance is changed by tasks with and "
-        "without an await in between and with a lock."
+        "A generator is sent values. A coroutine function is called and its object looked at before it is awaited; "
+        "three that await each other are seen while they wait. Tasks are counted pending and finished, and their "
+        "memory by the blocks that they take. They take turns with asyncio.sleep(0) while every hand-off of the GIL "
+        "is traced. A balance is changed by tasks with and without an await in between and with a lock."
     )
     notes = (
         "asyncio.iscoroutinefunction is deprecated since 3.14; inspect.iscoroutinefunction says the same.",
@@ -67,11 +66,12 @@ class Coroutines(Demo):
 def observed(tasks: int) -> Observed:
     sent, echoed = sent_values()
     made, idle = called()
+    chain, up = nested()
     loops = old_calls()
     turned, taken = turns(tasks)
     queue, passed = through_queue()
     balance, race = deposits()
-    return Observed((sent, made, turned, queue, balance, loops), (echoed, idle, *taken, passed, *race))
+    return Observed((sent, made, chain, turned, queue, balance, loops), (echoed, idle, up, *taken, passed, *race))
 
 
 def averager() -> Generator[float, float, None]:
@@ -126,51 +126,56 @@ def called() -> tuple[Evidence, Check]:
     )
 
 
+def nested() -> tuple[Evidence, Check]:
+    """outer() awaits middle(), which awaits inner(), which waits; seen from another task."""
+    seen: list[tuple[Cell, ...]] = []
+
+    async def inner(gate: asyncio.Future[int]) -> int:
+        return await gate
+
+    async def middle(gate: asyncio.Future[int]) -> int:
+        return await inner(gate)
+
+    async def outer(gate: asyncio.Future[int]) -> int:
+        return await middle(gate)
+
+    async def main() -> tuple[int, int]:
+        gate: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        coroutine: Any = outer(gate)
+        task = asyncio.create_task(coroutine)
+        await asyncio.sleep(0)
+        one = coroutine
+        while inspect.iscoroutine(one):
+            seen.append((one.__name__, inspect.getcoroutinestate(one), getattr(one.cr_await, "__name__", "the future")))
+            one = one.cr_await
+        tasks = len(asyncio.all_tasks()) - 1
+        gate.set_result(42)
+        return await task, tasks
+
+    value, tasks = asyncio.run(main())
+    evidence = Evidence(
+        title="Awaits inside awaits",
+        text="One task, seen while it waits: each coroutine is suspended in a frame of its own.",
+        columns=("coroutine", "state", "awaits"),
+        rows=tuple(seen),
+    )
+    names = [str(row[0]) for row in seen]
+    held = names == ["outer", "middle", "inner"] and value == 42 and tasks == 1
+    return evidence, Check(
+        "Nested awaits are one task with a chain of suspended frames, and the value comes up through all of them",
+        held and all(row[1] == "CORO_SUSPENDED" for row in seen),
+        f"{' -> '.join(names)} in {tasks} task, which gave {value}",
+    )
+
+
 def old_calls() -> Evidence:
     return Evidence(
         title="Old and new calls",
         text="Called on this version, in the main thread of a new process.",
         columns=("call", "here", "today"),
-        rows=tuple((text, here, today) for text, here, today in in_child(__name__, "fates_of_calls")),
-    )
-
-
-def fates_of_calls() -> list[tuple[str, str, str]]:
-    """What has become of the calls that books use."""
-
-    async def nothing() -> None:
-        pass
-
-    calls: tuple[tuple[str, Callable[[], Any], str], ...] = (
-        (
-            "asyncio.iscoroutinefunction(f)",
-            lambda: asyncio.iscoroutinefunction(nothing),
-            "inspect.iscoroutinefunction(f)",
+        rows=tuple(
+            (text, here, today) for text, here, today in in_child(f"{__package__}._loop_calls", "fates_of_calls")
         ),
-        ("asyncio.get_event_loop(), none is running", asyncio.get_event_loop, "asyncio.run(main())"),
-        ("loop.run_until_complete(main())", run_by_hand, "asyncio.run(main())"),
-        ("asyncio.run(main())", lambda: asyncio.run(nothing()), "asyncio.run(main())"),
-    )
-    return [(text, outcome(function), today) for text, function, today in calls]
-
-
-def run_by_hand() -> None:
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
-
-
-def outcome(function: Callable[[], Any]) -> str:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            result = function()
-        except RuntimeError as error:
-            return f"{type(error).__name__}"
-    if isinstance(result, asyncio.AbstractEventLoop):
-        result.close()
-    return (
-        "works, and is deprecated" if any(issubclass(one.category, DeprecationWarning) for one in caught) else "works"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from ..models.demo import Check, Evidence
+from ..models.demo import Cell, Check, Evidence
 from ._base import Demo, Observed
 from ._measure import in_child, spread
 
+MIB = 1 << 20
 TERMINATED = -int(signal.SIGTERM)
 
 
@@ -29,18 +30,18 @@ class Processes(Demo):
     )
     summary = (
         "What the child changed stayed in the child; what was made to be shared came back. So everything else travels "
-        "as messages, is copied, and costs what the table says. A lock that stays locked shows that terminate() "
-        "cleans nothing up: ask a process to end instead."
+        "as messages, is copied, and costs what the table says. A lock that stays locked and a message "
+        "that is torn show that terminate() cleans nothing up: ask a process to end instead."
     )
     summary_zh = (
         "子进程改变的留在子进程里，专门共享的才会回来。其余一切都要作为消息传递、复制，"
-        "并付出表中的代价。一直锁着的锁说明 terminate() 什么也不清理：应当请求进程自行结束。"
+        "并付出表中的代价。一直锁着的锁和只写了一半的消息说明 terminate() 什么也不清理：应当请求进程自行结束。"
     )
     experiment = (
         "In a new interpreter: processes are made from a function, as a subclass and by each start method; a list "
         "and a shared array are changed in one; messages are sent by Pipe and Queue; two processes write pairs "
-        "with and without a Lock; a reader that never ends and a holder of a lock are terminated; a Pool is asked "
-        "by apply and apply_async."
+        "with and without a Lock, and two wait on a Condition; a reader that never ends, a holder of a lock and a "
+        "sender are terminated; a Pool is asked by apply and apply_async."
     )
     notes = (
         "On Linux fork was the default up to 3.13; from 3.14 on it is forkserver.",
@@ -55,8 +56,8 @@ class Processes(Demo):
         except RuntimeError as error:
             return Observed((), (Check("Processes share nothing unasked", None, str(error), str(error)),))
         return Observed(
-            (ways(found), starts(found), transport(found), order(found), calls(found)),
-            (*made(found), *shared(found), *locked(found), *pooled(found)),
+            (ways(found), starts(found), transport(found), order(found), waiting(found), calls(found)),
+            (*made(found), *shared(found), *sent(found), *locked(found), *ended(found), *pooled(found)),
         )
 
 
@@ -82,16 +83,24 @@ def starts(found: dict[str, Any]) -> Evidence:
 
 
 def transport(found: dict[str, Any]) -> Evidence:
-    seconds = {name: spread(values) for name, values in found["transport"].items()}
+    costs, rows = found["transport"], list[tuple[Cell, ...]]()
+    for by, name in (("pipe", "Pipe"), ("queue", "Queue"), ("shared", "shared memory")):
+        small, large = costs["small"].get(by), spread(costs["large"][by]).scaled(1e6)
+        rows.append(
+            (
+                name,
+                spread(small).scaled(1e6).text(0) if small else "-",
+                f"{1 / spread(small).median:,.0f}" if small else "-",
+                large.text(0),
+                f"{costs['written'][by] / MIB:.2f}",
+            )
+        )
     return Evidence(
         title="What a message costs",
-        text="Microseconds: median (lowest to highest). A pipe copies twice, shared memory is written once.",
-        columns=("by", "one small message", "one MiB"),
-        rows=(
-            ("Pipe", seconds["pipe"].scaled(1e6).text(), seconds["pipe_mib"].scaled(1e6).text(0)),
-            ("Queue", seconds["queue"].scaled(1e6).text(), "-"),
-            ("RawArray (shared memory)", "-", seconds["shared_mib"].scaled(1e6).text(0)),
-        ),
+        text="Microseconds: median (lowest to highest). What was written by system calls (/proc/self/io) was copied "
+        "into the kernel, and out of it by the reader; shared memory is written once, and by no call.",
+        columns=("by", "a small message", "a second", "one MiB", "MiB written"),
+        rows=tuple(rows),
     )
 
 
@@ -102,6 +111,18 @@ def order(found: dict[str, Any]) -> Evidence:
         text="a< a> b< b> is in order; a pair that the other one broke into is counted.",
         columns=("", "written", "broken pairs"),
         rows=(("without a Lock", free, mixed), ("with a Lock", kept, none)),
+    )
+
+
+def waiting(found: dict[str, Any]) -> Evidence:
+    one = found["notified"]
+    return Evidence(
+        title="Two consumers wait on a Condition",
+        text=f"For {one['waited_s'] * 1e3:,.0f} ms there is nothing; then one item is made and notified, then another.",
+        columns=("consumer", "woken", "CPU ms while it waited"),
+        rows=tuple(
+            (name, woken, round(cpu * 1e3, 2)) for name, (woken, cpu) in zip("ab", one["consumers"], strict=True)
+        ),
     )
 
 
@@ -155,9 +176,20 @@ def shared(found: dict[str, Any]) -> tuple[Check, ...]:
     )
 
 
+def sent(found: dict[str, Any]) -> tuple[Check, ...]:
+    written = {by: number / MIB for by, number in found["transport"]["written"].items()}
+    return (
+        Check(
+            "A message is copied through the kernel, shared memory is not",
+            written["pipe"] >= 1 and written["queue"] >= 1 and written["shared"] < 0.01,
+            "; ".join(f"{number:.2f} MiB written for each MiB by {by}" for by, number in written.items()),
+        ),
+    )
+
+
 def locked(found: dict[str, Any]) -> tuple[Check, ...]:
     (_, mixed), (text, none) = found["interleaved"]
-    endless = found["endless"]
+    one = found["notified"]
     seen = f"{mixed} pairs were broken without it, {none} with it"
     in_order = none == 0 and len(text) == 40
     beside = mixed > 0 or not in_order
@@ -174,10 +206,29 @@ def locked(found: dict[str, Any]) -> tuple[Check, ...]:
             f"the second acquire() gave {found['twice'][0]} of a Lock, {found['twice'][1]} of an RLock",
         ),
         Check(
+            "Each notify() of a Condition lets one waiting process go on, and waiting takes no time of the processor",
+            one["finished"] == [1, 2]
+            and one["left"] == 0
+            and all(cpu < one["waited_s"] / 2 for _, cpu in one["consumers"]),
+            f"after the first item {one['finished'][0]} of 2 had ended, after the second {one['finished'][1]}; at most "
+            f"{max(cpu for _, cpu in one['consumers']) * 1e3:.2f} ms of CPU time in {one['waited_s'] * 1e3:.0f} ms",
+        ),
+    )
+
+
+def ended(found: dict[str, Any]) -> tuple[Check, ...]:
+    endless, torn = found["endless"], found["torn"]
+    return (
+        Check(
             "A reader waits for ever, terminate() ends it, and a lock held by a terminated process stays locked",
             endless["alive"] and endless["exitcode"] == TERMINATED and not endless["lock_free"],
             f"exit code {endless['exitcode']}; the lock of the terminated holder could "
             f"{'' if endless['lock_free'] else 'not '}be taken",
+        ),
+        Check(
+            "A message whose sender is terminated half-way is torn",
+            torn["begun"] and torn["error"] is not None,
+            f"the reader got {torn['error']}" if torn["error"] else "the reader got all of it",
         ),
     )
 
