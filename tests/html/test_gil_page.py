@@ -69,6 +69,7 @@ def test_the_file_says_it_all_without_a_browser(made: Path) -> None:
     assert not re.search(r"\s(?:src|href)=\"(?!data:)|\son\w+=\"|\sstyle=\"", markup)
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_draws_and_asks_for_nothing(made: Path, show: Show, dark: bool) -> None:
     opened = show(made, color_scheme="dark" if dark else "light")
@@ -81,6 +82,7 @@ def test_it_draws_and_asks_for_nothing(made: Path, show: Show, dark: bool) -> No
     assert opened.page.is_visible("#lengths canvas")
 
 
+@pytest.mark.ends
 def test_keys_and_mouse_move_it(made: Path, show: Show) -> None:
     page = show(made).page
     view = lambda: page.evaluate("gilTimeline.view()")  # noqa: E731
@@ -114,12 +116,14 @@ def test_keys_and_mouse_move_it(made: Path, show: Show) -> None:
     assert before > whole["to"] / 4
 
 
+@pytest.mark.ends
 def test_it_fits_a_phone(made: Path, show: Show) -> None:
     page = show(made, viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("document.getElementById('gil-canvas').getBoundingClientRect().width") <= 340
 
 
+@pytest.mark.ends
 def test_a_long_trace_of_many_threads_stays_small(tmp_path: Path, show: Show) -> None:
     """200,000 events of 300 threads in twelve minutes: all of it in tiles, the first holds one by one."""
     threads, rounds, number = 300, 66_000, 0

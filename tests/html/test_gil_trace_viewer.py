@@ -23,6 +23,7 @@ from meminspect.analysis import hand_offs
 from meminspect.probes.gil_trace import Trace
 
 pytestmark = [
+    pytest.mark.ends,  # the files are parsed and counted on every interpreter, in tests/unit/test_gil_trace_file.py
     pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="this build has no GIL to trace"),
     pytest.mark.skipif(
         importlib.util.find_spec("viztracer") is None,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from meminspect.views import demo as view
 from meminspect.views import demo_svg
 from meminspect.views.demo_plot import NoPlot, figure
 from meminspect.views.page import Page
+from meminspect.views.sanitize import clean
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
@@ -311,22 +314,37 @@ def test_a_drawing_tells_count_and_block() -> None:
     assert [one.label for one in graph.nodes if one.kind == "frame"] == ["caller()", "callee()"]
 
 
-def test_drawings_are_pictures(results: dict[str, DemoResult], monkeypatch: pytest.MonkeyPatch) -> None:
+HOSTILE = Graph((GraphNode("a", "<b>&\x1b", 0, "frame"), GraphNode("o", ']]>"<', 1)), (GraphEdge("a", "o", "<x"),))
+
+
+@pytest.mark.required  # .ci/run installs Graphviz
+@pytest.mark.parametrize("by_dot", [True, False], ids=["dot", "boxes"])
+def test_drawings_are_pictures(
+    results: dict[str, DemoResult], monkeypatch: pytest.MonkeyPatch, by_dot: bool
+) -> None:
     """With Graphviz, and without: well-formed, with each name, and nothing of the program's text as markup."""
     from xml.etree import ElementTree
 
     from meminspect.views import demo_graph
 
-    for path in (os.environ["PATH"], "/nonexistent"):
-        monkeypatch.setenv("PATH", path)
-        for graph in drawings(results):
-            drawing = ElementTree.fromstring(demo_graph.svg(graph))
-            words = {text.text for text in drawing.iter() if text.text}
-            assert {node.label for node in graph.nodes if node.kind != "object"} <= words
-    hostile = Graph((GraphNode("a", "<b>&\x1b", 0, "frame"), GraphNode("o", ']]>"<', 1)), (GraphEdge("a", "o", "<x"),))
-    ElementTree.fromstring(demo_svg.boxes(hostile))
-    assert "<x" not in demo_graph.dot_source(hostile)
+    if not by_dot:
+        monkeypatch.setenv("PATH", "/nonexistent")
+    elif shutil.which("dot") is None or importlib.util.find_spec("graphviz") is None:
+        pytest.skip("Graphviz is missing: apt-get install graphviz, pip install 'meminspect[graph]'")
+    for graph in (*drawings(results), HOSTILE):
+        picture = demo_graph.svg(graph)
+        assert ('class="graph"' in picture) is by_dot
+        drawing = ElementTree.fromstring(picture)
+        words = {text.text for text in drawing.iter() if text.text}
+        assert {clean(node.label, 60) for node in graph.nodes if node.kind != "object"} <= words
+
+
+def test_a_hostile_drawing_is_text() -> None:
+    from meminspect.views import demo_graph
+
+    assert "<x" not in demo_graph.dot_source(HOSTILE)
+    assert "<x" not in demo_svg.boxes(HOSTILE)
     page = Page(80, color=False, unicode=False)
-    demo_graph.draw(page, hostile)
+    demo_graph.draw(page, HOSTILE)
     assert str(page).isascii()
     assert "\x1b" not in str(page)

@@ -332,6 +332,7 @@ def test_foreign_facts(copy: Path, key: str, value: object) -> None:
         load(copy).report()
 
 
+@pytest.mark.ends  # files are read; each kind of damage has a test of its own above, on every interpreter
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_is_one_error(taken: Path, tmp_path: Path, data: st.DataObject) -> None:

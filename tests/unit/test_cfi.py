@@ -60,6 +60,7 @@ int main(int count, char **arguments) {
 """
 
 
+@pytest.mark.ends  # a program of C alone
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="the entries are of x86-64")
 def test_random_entries_are_read_or_refused(tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")

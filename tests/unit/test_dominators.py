@@ -22,7 +22,17 @@ class Tree:
         for node in range(nodes):
             targets.extend(edges.get(node, ()))
             offsets.append(len(targets))
-        self.sizes = sizes or [1] * nodes
+        self.ask(offsets, targets, roots, sizes)
+
+    @classmethod
+    def of_arrays(cls, offsets: array[int], targets: array[int], roots: Iterable[int]) -> Tree:
+        """Of a graph that is too long for lists: node's references are targets[offsets[node]:offsets[node + 1]]."""
+        tree = cls.__new__(cls)
+        tree.ask(offsets, targets, roots, None)
+        return tree
+
+    def ask(self, offsets: array[int], targets: array[int], roots: Iterable[int], sizes: list[int] | None) -> None:
+        self.sizes = sizes or [1] * (len(offsets) - 1)
         raw = _native._dominators(
             offsets.tobytes(), targets.tobytes(), array("I", self.sizes).tobytes(), array("I", roots).tobytes()
         )
@@ -72,6 +82,7 @@ def graphs(draw: st.DrawFn) -> tuple[int, Edges, list[int], list[int]]:
     return nodes, edges, roots, sizes
 
 
+@pytest.mark.ends  # as the next: the tree is made of numbers, and no interpreter is asked anything
 @settings(max_examples=600, deadline=None)
 @given(graphs())
 def test_random_graphs(graph: tuple[int, Edges, list[int], list[int]]) -> None:
@@ -86,6 +97,7 @@ def test_random_graphs(graph: tuple[int, Edges, list[int], list[int]]) -> None:
     assert sorted(tree.node) == [*range(nodes), 2**32 - 1, 2**32 - 1]
 
 
+@pytest.mark.ends
 @settings(max_examples=300, deadline=None)
 @given(graphs())
 def test_what_no_root_leads_to_hangs_under_few(graph: tuple[int, Edges, list[int], list[int]]) -> None:
@@ -122,7 +134,7 @@ def test_no_nodes() -> None:
 
 def test_a_deep_chain_needs_no_stack() -> None:
     nodes = 300_000  # by recursion, 48 bytes of stack a node would be too much
-    tree = Tree(nodes, {node: [node + 1] for node in range(nodes - 1)}, [0])
+    tree = Tree.of_arrays(array("I", [*range(nodes), nodes - 1]), array("I", range(1, nodes)), [0])
     assert [tree.size_of(node) for node in (0, 1, nodes - 1)] == [nodes, nodes - 1, 1]
     assert tree.dominator(nodes - 1) == nodes - 2
 
@@ -130,13 +142,17 @@ def test_a_deep_chain_needs_no_stack() -> None:
 def test_two_parallel_chains_do_not_explode() -> None:
     """Semi-NCA needs minutes for this; the bound tells minutes from well under a second on a busy machine."""
     length = 500_000
-    edges: Edges = {0: [1, 2]}
-    for step in range(length - 1):
-        left, right = 1 + 2 * step, 2 + 2 * step
-        edges[left], edges[right] = [left + 2, right + 2], [right + 2, left + 2]
-    tree = Tree(2 * length + 1, edges, [0])
-    assert tree.size_of(0) == 2 * length + 1
-    assert {tree.dominator(node) for node in range(1, 2 * length + 1)} == {0}
+    nodes = 2 * length + 1
+    # 0 -> 1 and 2; from each pair (left, right) both lead to both of the next: left + 2, right + 2, right + 2, left + 2
+    offsets = array("I", [*range(0, 2 * (nodes - 2), 2), *[2 * (nodes - 2)] * 3])
+    targets = array("I", [0]) * (2 * (nodes - 2))
+    targets[:2] = array("I", [1, 2])
+    for place, first in ((2, 3), (3, 4), (4, 4), (5, 3)):
+        targets[place::4] = array("I", range(first, nodes, 2))
+    tree = Tree.of_arrays(offsets, targets, [0])
+    assert [tree.size_of(node) for node in (0, 1, nodes - 1)] == [nodes, 1, 1]
+    assert tree.dominator(0) == -1
+    assert tree.above.count(tree.number[0]) == 2 * length  # of all others node 0 is the dominator
     assert tree.seconds < 20
 
 

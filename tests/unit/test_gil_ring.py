@@ -14,6 +14,7 @@ THREADS = 4
 ROOMY = 1 << 26
 pytestmark = [
     pytest.mark.required,
+    pytest.mark.ends,  # a program of C alone
     pytest.mark.skipif(COMPILER is None or not (ROOT / "csrc").exists(), reason="no C compiler, or no sources"),
 ]
 

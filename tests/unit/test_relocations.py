@@ -13,6 +13,7 @@ PERMISSION = "2"  # MI_E_PERMISSION of csrc/base/error.h
 COMPILER = shutil.which("gcc") or shutil.which("cc")
 pytestmark = [
     pytest.mark.required,
+    pytest.mark.ends,  # programs of C alone; each interpreter's own calls: tests/interpreter/test_gil_trace.py
     pytest.mark.skipif(COMPILER is None or not (ROOT / "csrc").exists(), reason="no C compiler, or no sources"),
 ]
 # the object with the slots: in the executable (position-independent or not) or in a library; bound at start or lazily;

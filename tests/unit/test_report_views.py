@@ -110,6 +110,7 @@ def test_a_document_is_one_line_when_asked_and_ascii_always() -> None:
     assert "\\ud800" not in text.replace("\\\\", "")
 
 
+@pytest.mark.ends  # a pure function, and a schema that takes long to check six megabytes
 def test_documents_of_big_processes_are_bounded_and_say_what_they_left_out(schema: Any) -> None:
     document = report_json.document(big_report())
     schema.validate(document)
