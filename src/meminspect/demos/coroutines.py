@@ -173,9 +173,7 @@ def old_calls() -> Evidence:
         title="Old and new calls",
         text="Called on this version, in the main thread of a new process.",
         columns=("call", "here", "today"),
-        rows=tuple(
-            (text, here, today) for text, here, today in in_child(f"{__package__}._loop_calls", "fates_of_calls")
-        ),
+        rows=tuple(map(tuple, in_child(f"{__package__}._loop_calls", "fates"))),
     )
 
 
