@@ -163,6 +163,8 @@ static void walk_states(const mi_runtime *runtime, const mi_interpreter *own, co
             walk_outside(runtime, &states[i], hidden, what, walk);
         else if (states[i].gil == own->gil || what & MI_WALK_FROZEN)
             walk_held(runtime, &states[i], hidden, what, walk);
+        else if (what & MI_WALK_HELD)
+            omit(walk, &states[i], MI_OMIT_APART, MI_OK);
         else
             walk_apart(runtime, &states[i], what, walk);
     }

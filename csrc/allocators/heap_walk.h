@@ -13,7 +13,8 @@ typedef enum mi_omission {
     MI_OMIT_ERROR,    /* it could not be read: see `error` */
     MI_OMIT_GIL_HELD, /* it has a GIL of its own, which is held: it runs */
     MI_OMIT_MOVED,    /* it ran while it was read, in every try */
-    MI_OMIT_LATE      /* it needs more time than there was */
+    MI_OMIT_LATE,     /* it needs more time than there was */
+    MI_OMIT_APART     /* it has a GIL of its own: MI_WALK_HELD */
 } mi_omission;
 
 typedef struct mi_omitted {
@@ -38,6 +39,7 @@ typedef struct mi_heap_walk {
 /* Walks all states. `self` is the interpreter whose GIL the caller holds (0: another process, then nothing is held).
  * `hidden` is the one table where no layout leads to it (3.11), else NULL. `what`: see mi_obmalloc_walk.
  * With MI_WALK_FROZEN (a copy of this process, where nothing moves) all states are read where they lie.
+ * With MI_WALK_HELD those alone that stay held still when the walk is over: their blocks may be read.
  * When the runtime's target is late, arenas of states that are held still are left out (heap.arenas_left). */
 mi_error mi_heap_walk_all(const mi_runtime *runtime, uintptr_t self, const mi_arena_table *hidden, unsigned what,
                           mi_heap_walk *walk);

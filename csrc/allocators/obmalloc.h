@@ -46,7 +46,7 @@ typedef struct mi_arena_table {
 } mi_arena_table;
 
 /* fill mi_heap.pools; fill mi_heap.blocks; heap_walk.h alone: nothing moves */
-enum { MI_WALK_POOLS = 1, MI_WALK_BLOCKS = 2, MI_WALK_FROZEN = 4 };
+enum { MI_WALK_POOLS = 1, MI_WALK_BLOCKS = 2, MI_WALK_FROZEN = 4, MI_WALK_HELD = 8 };
 
 /* What walks of one or more states found. All tables are from mi_os_alloc. */
 typedef struct mi_heap {

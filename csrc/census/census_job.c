@@ -1,5 +1,5 @@
 /* census_job.c - the work of census_job.h. */
-#include "census_job.h"
+#include "census_others.h"
 
 #include <string.h>
 
@@ -102,7 +102,8 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     mi_runtime runtime;
     mi_heap_walk walk;
     mi_census census;
-    unsigned what = MI_WALK_POOLS | (order->frozen ? MI_WALK_FROZEN : 0);
+    mi_others others = {0};
+    unsigned what = MI_WALK_POOLS | (order->frozen ? MI_WALK_FROZEN : MI_WALK_HELD);
     memset(order->found, 0, sizeof *order->found);
     if (request.layout->thread_mimalloc != MI_ABSENT) {
         mi_error failed = take_mimalloc(target, order, &census);
@@ -118,6 +119,10 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     error = mi_heap_walk_all(&runtime, order->self, order->hidden, what, &walk);
     request.target = target;
     request.heap = &walk.heap;
+    if (!error) error = mi_others_open(&others, &runtime, order, &walk);
+    request.roots = others.roots;
+    request.root_count = others.root_count;
+    if (others.has_types) request.types = &others.types;
     mi_frames frames = frames_of(order, &runtime);
     /* up to 3.12 a C stack leads to the frames, and that of another process is not in its copy */
     if (!order->runtime || request.layout->thread_frame != MI_ABSENT) request.frames = &frames;
@@ -126,8 +131,12 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     if (!error) {
         keep_walk(order->found, &walk);
         order->found->thread_count = frames.count;
+        order->found->own_types = order->request.types->count;
+        order->found->others_cut = others.cut;
+        mi_others_names(&others, target, order, census.objects);
         keep_census(order, &census);
     }
+    mi_others_close(&others);
     mi_heap_walk_free(&walk);
     return error;
 }

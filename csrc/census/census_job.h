@@ -8,6 +8,7 @@
 #define MI_CENSUS_JOB_H
 
 #include "census.h"
+#include "heap_types.h"
 #include "heap_walk.h"
 
 enum { MI_CENSUS_OMITTED = 64 };
@@ -16,7 +17,9 @@ enum { MI_CENSUS_OMITTED = 64 };
 typedef struct mi_census_found {
     mi_census census; /* `objects` points to the caller's rows */
     uint64_t torn_pools, torn_arenas, arenas_left;
-    size_t interpreters;  /* whose heaps were looked at: the types of the caller's alone are known */
+    size_t interpreters;  /* whose heaps were looked at */
+    size_t own_types;     /* the caller's; the rest of census.types are those of other interpreters */
+    size_t others_cut;    /* types of others that there was no room for */
     int mimalloc_late;    /* the time was up while mimalloc's pages were walked */
     size_t omitted_count; /* of omitted[], which has no room for more than MI_CENSUS_OMITTED */
     mi_omitted omitted[MI_CENSUS_OMITTED];
@@ -29,8 +32,11 @@ typedef struct mi_census_job {
     uintptr_t self;               /* the interpreter whose GIL the caller holds */
     const mi_arena_table *hidden; /* see heap_walk.h */
     int frozen;                   /* in a copy, where nothing moves: one native thread, all interpreters */
-    mi_census_request request;    /* without target and heap */
-    mi_census_row *rows;          /* one a type, zeroed */
+    mi_census_request request;    /* without target, heap and roots */
+    uintptr_t tuple_type;         /* `tuple`, where types of other interpreters are looked for */
+    size_t others_room;           /* how many of them at most; 0: they are not looked for */
+    mi_census_row *rows;          /* one a type and one for each of others_room, zeroed */
+    mi_type_name *other_names;    /* others_room of them, zeroed: filled for those that have objects */
     mi_census_found *found;
 } mi_census_job;
 

@@ -1,20 +1,13 @@
 /* census_outside.h - the census of another process of the same build, read from outside.
  *
  * Its memory is put at its own addresses in a frozen copy of ourselves (replica.h), and counted there as our own would be.
- * There is no `object` to ask for its subclasses: types are found by their method resolution orders, tuples in the
- * heap whose first item is a type that names this very tuple as its own. */
+ * There is no `object` to ask for its subclasses: types are found in its heap (heap_types.h). */
 #ifndef MI_CENSUS_OUTSIDE_H
 #define MI_CENSUS_OUTSIDE_H
 
 #include "census_job.h"
+#include "heap_types.h"
 #include "replica.h"
-
-enum { MI_OUTSIDE_TYPES = 1 << 16, MI_OUTSIDE_NAME = 256 };
-
-/* UTF-8, empty where the type's could not be read. */
-typedef struct mi_outside_name {
-    char module[MI_OUTSIDE_NAME], qualname[MI_OUTSIDE_NAME];
-} mi_outside_name;
 
 typedef struct mi_outside_job {
     const mi_target *from; /* of kind MI_TARGET_PROCESS, with its map */
@@ -22,11 +15,11 @@ typedef struct mi_outside_job {
     uintptr_t runtime;     /* addresses in the other process: its _PyRuntime, main interpreter, `tuple` */
     uintptr_t tuple_type;
     mi_census_job census; /* `self` is the main interpreter; without types and rows */
-    /* filled: in memory that is shared with the copy, of MI_OUTSIDE_TYPES items each */
+    /* filled: in memory that is shared with the copy, of MI_HEAP_TYPES items each */
     mi_census_row *rows;
-    mi_outside_name *names; /* of the types that have objects */
+    mi_type_name *names; /* of the types that have objects */
     mi_replica *replica;
-    size_t *types_cut; /* types beyond MI_OUTSIDE_TYPES */
+    size_t *types_cut; /* types beyond MI_HEAP_TYPES */
 } mi_outside_job;
 
 /* `job` is a mi_outside_job; mi_clone_work's form. */

@@ -6,7 +6,7 @@
 static mi_error build(const mi_graph_job *order, const mi_runtime *runtime, const mi_types *types,
                       const mi_shapes *shapes, const mi_maps *files, mi_graph *graph) {
     mi_heap_walk walk;
-    unsigned what = MI_WALK_POOLS | MI_WALK_BLOCKS | (order->room ? MI_WALK_FROZEN : 0);
+    unsigned what = MI_WALK_POOLS | MI_WALK_BLOCKS | (order->room ? MI_WALK_FROZEN : MI_WALK_HELD);
     mi_error error = mi_heap_walk_all(runtime, order->self, order->hidden, what, &walk);
     if (!error && walk.heap.arenas_left) error = MI_E_LATE;
     if (!error) {

@@ -30,7 +30,7 @@ mi_error mi_graph_job_run(const mi_target *target, void *job);
 typedef struct mi_graph_outside_job {
     mi_outside_job outside; /* without a census' results */
     mi_graph_job graph;     /* without types, shapes and graph */
-    /* filled, in shared memory: how many of outside.names there are, and MI_OUTSIDE_TYPES of the types themselves */
+    /* filled, in shared memory: how many of outside.names there are, and MI_HEAP_TYPES of the types themselves */
     size_t *type_count;
     mi_type *types;
 } mi_graph_outside_job;

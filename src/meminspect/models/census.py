@@ -290,8 +290,8 @@ class Census(Model):
     looked_like_objects -- buffers that would pass for an object if nobody owned them
     seconds    -- of the whole, names included; pause_s -- how long the GIL was held (the world stopped, in
                   free-threaded builds; until the copy was made, when consistent)
-    consistent -- True: taken in a frozen copy of the process. False: with the GIL held, which C code that allocates
-                  without it does not wait for.
+    consistent -- True: taken in a frozen copy of the process, asked for or because an interpreter has a GIL of its
+                  own. False: with the GIL held, which C code that allocates without it does not wait for.
     frozen     -- the copy, when consistent: what it cost the process
     pid        -- of the other process that was read from outside; None: this one. It is not stopped (pause_s is 0):
                   where it changed meanwhile, `exact` is False

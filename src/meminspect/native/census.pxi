@@ -47,10 +47,6 @@ cdef extern from "census.h":
     ctypedef struct mi_census_lent:
         uintptr_t address
         size_t size
-    ctypedef struct mi_census_roots:
-        uintptr_t address
-        size_t size
-        uintptr_t free_lists, memory_errors
     ctypedef struct mi_census:
         mi_census_row *objects
         size_t types
@@ -89,8 +85,6 @@ cdef extern from "census.h":
         const mi_types *types
         uint32_t padding
         int threads, guesses, list
-        const mi_census_roots *roots
-        size_t root_count
         const mi_census_lent *lent
         size_t lent_count
         mi_contents *contents
@@ -102,11 +96,18 @@ cdef extern from "census_frames.h":
         int64_t interpreter
         uint64_t chunks, chunk_bytes, frames, embedded, objects, bytes
 
+cdef extern from "heap_types.h":
+    enum: MI_HEAP_TYPES
+    ctypedef struct mi_type_name:
+        uint64_t address
+        char[256] module
+        char[256] qualname
+
 cdef extern from "census_job.h":
     ctypedef struct mi_census_found:
         mi_census census
         uint64_t torn_pools, torn_arenas, arenas_left
-        size_t interpreters
+        size_t interpreters, own_types, others_cut
         int mimalloc_late
         size_t omitted_count
         mi_omitted[64] omitted
@@ -117,9 +118,15 @@ cdef extern from "census_job.h":
         const mi_arena_table *hidden
         int frozen
         mi_census_request request
+        uintptr_t tuple_type
+        size_t others_room
         mi_census_row *rows
+        mi_type_name *other_names
         mi_census_found *found
     mi_error mi_census_job_run(const mi_target *target, void *job) noexcept nogil
+
+cdef extern from "census_others.h":
+    mi_error mi_others_count(const mi_runtime *runtime, uintptr_t self, size_t *others, size_t *apart)
 
 
 cdef class _Lent  # census_lent.pxi
@@ -183,11 +190,22 @@ cdef list guesses_of(list names, const mi_census_guess *guesses):
     return found
 
 
-cdef list names_of(const mi_types *types, const mi_census *census):
+cdef tuple type_name(const mi_type_name *name):
+    return <bytes>name.module or None, <bytes>name.qualname or None
+
+
+cdef tuple name_at(const mi_types *types, const mi_census_job *job, size_t i):
+    """(module, qualified name) of a type of this interpreter, or of another one behind them."""
+    if i < types.count:
+        return type_text(<object><PyObject *>types.items[i].address)
+    return type_name(&job.other_names[i - types.count])
+
+
+cdef list names_of(const mi_types *types, const mi_census_job *job):
     """(module, qualified name) of each type that has objects, None of the others."""
     cdef size_t i
-    return [type_text(<object><PyObject *>types.items[i].address) if not row_is_empty(&census.objects[i]) else None
-            for i in range(types.count)]
+    return [name_at(types, job, i) if not row_is_empty(&job.rows[i]) else None
+            for i in range(job.found.census.types)]
 
 
 cdef list threads_of(const mi_census_found *found):
@@ -267,7 +285,7 @@ cdef dict large_to_raw(const mi_census *census):
             "malloc": totals if census.large_error == MI_OK else None}
 
 
-cdef dict contents_to_raw(const mi_types *types, const mi_contents *contents):
+cdef dict contents_to_raw(const mi_types *types, const mi_census_job *job, const mi_contents *contents):
     """What single blocks hold; see probes/contents.py for the format. None when it was not told."""
     cdef size_t i
     if contents.pools == NULL:
@@ -276,7 +294,7 @@ cdef dict contents_to_raw(const mi_types *types, const mi_contents *contents):
     for i in range(contents.codes - 1):
         if contents.seen[i]:
             names[i] = (mi_owner_name(<mi_owner>i).decode() if i < MI_OWNERS else
-                        type_text(<object><PyObject *>types.items[i - MI_OWNERS].address))
+                        name_at(types, job, i - MI_OWNERS))
     return {
         "names": names,
         "arenas": (<char *>contents.arenas)[:contents.arena_count * sizeof(mi_content_arena)],
@@ -289,29 +307,30 @@ cdef bytes addresses_of(list held):
     return b"".join([id(item).to_bytes(8, "little") for item in held])
 
 
-cdef mi_census_roots roots_of(const mi_layout *layout, uintptr_t interpreter):
-    cdef mi_census_roots roots
-    roots.address, roots.size = interpreter, layout.interpreter_size
-    roots.free_lists = interpreter + layout.free_lists
-    roots.memory_errors = interpreter + layout.free_memory_errors
-    return roots
-
-
 cdef class _CensusResult:
-    """What a walk leaves, in one mapping that a frozen copy shares: a mi_census_found, and a row for each type."""
+    """What a walk leaves, in one mapping that a frozen copy shares: a mi_census_found, a row for each type, names of those
+    of other interpreters. Only what is written of it takes memory."""
     cdef mi_census_found *found
     cdef size_t size
 
-    cdef int open(self, size_t types) except -1:
-        self.size = sizeof(mi_census_found) + types * sizeof(mi_census_row)
+    cdef int open(self, mi_census_job *job, size_t types) except -1:
+        cdef size_t rows = types + job.others_room
+        self.close()
+        self.size = sizeof(mi_census_found) + rows * sizeof(mi_census_row) + job.others_room * sizeof(mi_type_name)
         self.found = <mi_census_found *>mi_os_alloc_shared(self.size)
         if self.found == NULL:
             check(MI_E_MEMORY)
+        job.found, job.rows = self.found, <mi_census_row *>(self.found + 1)
+        job.other_names = <mi_type_name *>(job.rows + rows)
         return 0
 
-    def __dealloc__(self):
+    cdef void close(self):
         if self.found != NULL:
             mi_os_free(self.found, self.size)
+        self.found = NULL
+
+    def __dealloc__(self):
+        self.close()
 
 
 cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
@@ -341,7 +360,8 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
-                   room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0, foreign="scan"):
+                   room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0, foreign="scan",
+                   bint may_copy=True):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -357,6 +377,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     contents  -- tell what single blocks hold, of this many at most; not from a frozen copy
     foreign   -- "call": ask objects of unknown structure before the walk what they lend by the buffer protocol; their code
                  runs. "scan": call nothing
+    may_copy  -- of a process with interpreters that have a GIL of their own, which nothing here holds still, walk in a
+                 frozen copy though it was not asked for; else, and where none can be made, they are left out
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
@@ -364,9 +386,10 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     cdef mi_arena_table table
     cdef mi_allocator allocator
     cdef mi_types types
-    cdef mi_census_roots roots
+    cdef mi_runtime runtime
     cdef mi_census_job job
     cdef mi_contents told
+    cdef size_t others = 0, apart = 0
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
     cdef uint64_t begun = mi_os_now_ns(), held_from
@@ -382,25 +405,27 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     raw_allocator = allocator_to_raw(guard, &allocator)
+    check(mi_runtime_open(&runtime, &guard.target, layout))
+    check(mi_others_count(&runtime, self, &others, &apart))
     room = (None, None)
     if consistent and (blocks or sites):
         raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
     if consistent:
         if not 0 < deadline <= 1e9:
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
+    cdef bint copied = consistent or (apart and may_copy and not (layout.free_threaded or blocks or sites or contents))
+    if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
     memset(&told, 0, sizeof(told))
     try:
-        result.open(types.count)
-        roots = roots_of(layout, self)
         memset(&job, 0, sizeof(job))
-        job.self, job.found, job.rows = self, result.found, <mi_census_row *>(result.found + 1)
-        job.frozen = consistent
+        job.self, job.frozen = self, copied
+        job.tuple_type, job.others_room = <uintptr_t><PyObject *>tuple, MI_HEAP_TYPES if others else 0
+        result.open(&job, types.count)
         job.request.layout, job.request.types = layout, &types
         job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
-        job.request.roots, job.request.root_count = &roots, 1
         job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
@@ -409,32 +434,39 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.hidden = &table if hidden else NULL
         held_from = mi_os_now_ns()
         # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
-        if consistent:
-            frozen = census_frozen(&job, deadline, room, held_from)
-            pause = frozen["held_s"]
-        else:
-            frozen = None
+        frozen = None
+        if copied:
+            try:
+                frozen = census_frozen(&job, deadline, room, held_from)
+                pause = frozen["held_s"]
+            except NativeError:
+                if consistent:
+                    raise
+                job.frozen = copied = False
+                result.open(&job, types.count)
+                held_from = mi_os_now_ns()
+        if not copied:
             (<mi_timed_target *>&guard.target).until_ns = ceiling_of(max_pause)
             error = mi_census_job_run(&guard.target, &job)
             pause = (mi_os_now_ns() - held_from) * 1e-9
             check(error)
-        names = names_of(&types, &result.found.census)
+        names = names_of(&types, &job)
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)
         raw["sites"] = asked
-        if result.found.interpreters > 1:
-            raw["reasons"].append(f"the classes of {result.found.interpreters - 1} other interpreters are not known: their "
-                                  "objects are unknown")
+        raw["reasons"] += others_reasons(layout, others, apart, result.found, raw_allocator["allocator"])
         raw.update(raw_allocator)
-        raw["consistent"], raw["frozen"] = bool(consistent), frozen
+        raw["consistent"], raw["frozen"] = bool(copied), frozen
         raw["exporters"] = (lent.count, lent.refused) if foreign == "call" else None
         if frozen is not None and frozen["missing_bytes"]:
             raw["reasons"].append(f"{frozen['missing_bytes']} bytes of memory are kept from copies (MADV_DONTFORK)")
         if blocks:
             raw["seen"] = (<char *>result.found.census.seen)[:result.found.census.seen_count * sizeof(mi_census_seen)]
-            raw["type_addresses"] = b"".join([(<uint64_t>types.items[i].address).to_bytes(8, "little")
-                                              for i in range(types.count)])
-        raw["contents"] = contents_to_raw(&types, &told)
+            raw["type_addresses"] = b"".join([
+                (<uint64_t>(types.items[i].address if i < types.count else
+                            job.other_names[i - types.count].address)).to_bytes(8, "little")
+                for i in range(result.found.census.types)])
+        raw["contents"] = contents_to_raw(&types, &job, &told)
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
@@ -455,6 +487,18 @@ def census_record_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabl
     """The same, walked in a frozen copy."""
     record_write(fd, kind, {"census": census_capture(max_pause, 0, True, True),
                             "own_blocks": None if own_blocks < 0 else own_blocks})
+
+
+cdef list others_reasons(const mi_layout *layout, size_t others, size_t apart, const mi_census_found *found, allocator):
+    """What a census does not know of other interpreters: texts. Those that were left out are heap_reasons'."""
+    if layout.free_threaded:
+        return [f"{others} other interpreters were not stopped: their objects are not counted"] if others else []
+    if others and not allocator.startswith("pymalloc"):
+        return [f"the classes of {others} other interpreters are not known, as there is no heap of pymalloc's to find them "
+                "in: their objects are unknown"]
+    if found.others_cut:
+        return [f"{found.others_cut} types of other interpreters beyond {MI_HEAP_TYPES} are not known"]
+    return []
 
 
 cdef list heap_reasons(const mi_census_found *found):

@@ -13,19 +13,15 @@ cdef extern from "runtime.h":
     mi_error mi_runtime_interpreters(const mi_runtime *runtime, mi_interpreter *items, size_t capacity, size_t *count)
 
 cdef extern from "census_outside.h":
-    enum: MI_OUTSIDE_TYPES
     ctypedef struct mi_replica:
         uint64_t copied_bytes, lost_bytes, blocked_bytes
-    ctypedef struct mi_outside_name:
-        char[256] module
-        char[256] qualname
     ctypedef struct mi_outside_job:
         const mi_target *from_ "from"
         const mi_outside_pages *pages
         uintptr_t runtime, tuple_type
         mi_census_job census
         mi_census_row *rows
-        mi_outside_name *names
+        mi_type_name *names
         mi_replica *replica
         size_t *types_cut
     mi_error mi_census_outside_run(const mi_target *self, void *job) noexcept nogil
@@ -36,7 +32,7 @@ cdef struct outside_result:
     mi_replica replica
     size_t types_cut
     mi_census_row[65536] rows
-    mi_outside_name[65536] names
+    mi_type_name[65536] names
 
 
 cdef class _OutsideResult:
@@ -120,7 +116,6 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
     cdef outside_result *result = shared.result
     cdef mi_runtime runtime
     cdef mi_arena_table table
-    cdef mi_census_roots roots
     cdef mi_outside_job job
     cdef mi_clone_order order
     cdef mi_clone clone
@@ -143,16 +138,14 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
     if room[0] is not None and needed > room[0]:
         raise NativeError("memory", f"a copy of the {needed} resident bytes of process {pid} is needed, and {room[1]} "
                                     f"leaves {room[0]}")
-    roots = roots_of(layout, main_interpreter(&runtime))
     memset(&job, 0, sizeof(job))
     job.from_, job.pages, job.runtime = &there.target, &pages.pages, runtime.address
     job.tuple_type = outside_of(own, there, <uintptr_t><PyObject *>tuple)
-    job.census.self, job.census.hidden = roots.address, &table if hidden else NULL
+    job.census.self, job.census.hidden = main_interpreter(&runtime), &table if hidden else NULL
     job.census.found, job.rows, job.names = &result.found, result.rows, result.names
     job.replica, job.types_cut = &result.replica, &result.types_cut
     job.census.request.layout, job.census.request.guesses = layout, guesses
     job.census.request.padding = 16 if before.debug else 0
-    job.census.request.roots, job.census.request.root_count = &roots, 1
     clone_order_fill(&order, mi_census_outside_run, &job, deadline, room)
     error = mi_clone_start(&clone, &order)
     if error == MI_OK:
@@ -163,7 +156,7 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
         raise outside_error(pid, error if error != MI_OK else clone.result.error, frozen)
     after.read(&runtime, &table if hidden else NULL)
     check_plausible(pid, &result.found.census, min(sum(before.used), sum(after.used)))
-    names = [outside_name(&result.names[i]) if not row_is_empty(&result.rows[i]) else None
+    names = [type_name(&result.names[i]) if not row_is_empty(&result.rows[i]) else None
              for i in range(result.found.census.types)]
     raw = census_to_raw(layout, names, &result.found)
     live = [result.found.census.live.blocks[i] for i in range(<size_t>layout.size_classes)]
@@ -173,7 +166,7 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
     if result.replica.lost_bytes:
         raw["reasons"].append(f"{result.replica.lost_bytes} bytes were given back before they could be read")
     if result.types_cut:
-        raw["reasons"].append(f"{result.types_cut} types beyond {MI_OUTSIDE_TYPES} were left out")
+        raw["reasons"].append(f"{result.types_cut} types beyond {MI_HEAP_TYPES} were left out")
     raw.update({
         "allocator": ("pymalloc_debug" if before.debug else "pymalloc") if before.arenas else "unknown",
         "padding_bytes": MI_DEBUG_AROUND if before.debug else 0, "hook": None, "pause_s": 0.0, "pid": pid,
@@ -192,10 +185,6 @@ cdef int check_plausible(pid_t pid, const mi_census *census, uint64_t expected) 
     if 2 * live < expected or 2 * unknown > live:
         raise NativeError("torn", f"process {pid} changed so much while it was read that it could not be counted")
     return 0
-
-
-cdef tuple outside_name(const mi_outside_name *name):
-    return <bytes>name.module or None, <bytes>name.qualname or None
 
 
 cdef object outside_error(pid_t pid, mi_error error, dict told):

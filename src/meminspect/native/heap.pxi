@@ -58,6 +58,7 @@ cdef extern from "heap_walk.h":
         MI_OMIT_GIL_HELD
         MI_OMIT_MOVED
         MI_OMIT_LATE
+        MI_OMIT_APART
     ctypedef struct mi_omitted:
         int64_t interpreter
         mi_omission why
@@ -156,6 +157,8 @@ cdef str omission_text(const mi_omitted *omitted):
         return "its heap changed while it was read, in every try"
     if omitted.why == MI_OMIT_LATE:
         return "max_pause was reached before it was read"
+    if omitted.why == MI_OMIT_APART:
+        return "it has a GIL of its own: it stands still in a frozen copy alone"
     if omitted.error == MI_E_ABSENT:
         return "it has no pymalloc heap"
     return reason_of(omitted.error)

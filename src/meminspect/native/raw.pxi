@@ -182,7 +182,7 @@ def raw_record_objects_consistent(int fd, int kind, int64_t own_blocks, bint gc_
 def growth_record(int fd, max_pause=None):
     """The heap and a census of it as a record, for `growth()`; nothing of it stays in the heap."""
     try:
-        census = census_capture(max_pause=max_pause)
+        census = census_capture(max_pause=max_pause, may_copy=False)
     except Exception as error:
         census = failed(error)
     record_write(fd, 0, {"heap": heap_capture(statistics=False, max_pause=max_pause), "census": census})

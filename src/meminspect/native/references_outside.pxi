@@ -12,7 +12,7 @@ cdef extern from "graph_job.h":
 cdef struct graph_outside_result:
     mi_replica replica
     size_t types_cut, type_count
-    mi_outside_name[65536] names
+    mi_type_name[65536] names
     mi_type[65536] types
 
 
@@ -86,7 +86,7 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
     after.read(&runtime, &table if hidden else NULL)
     whole.copied, whole.graph = told, (<mi_graph *>whole.shared.room)[0]
     whole.types.items, whole.types.count = result.types, result.type_count
-    whole.names = [outside_name(&result.names[i]) for i in range(result.type_count)]
+    whole.names = [type_name(&result.names[i]) for i in range(result.type_count)]
     whole.guard = own
     raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
     reasons = ["which attributes and keys refer is not told: its memory is not held still for that"]

@@ -108,6 +108,12 @@ def census(
     that they write while it lives (`frozen`); the program sees no child and no signal, and runs no atfork handler. The
     caller waits without the GIL; the walk has one native thread. deadline -- seconds after which the copy is ended.
 
+    Objects of other interpreters' classes are counted by name among all others: static types belong to all
+    interpreters, so that a type does not tell whose an object is. Their classes are found by the method resolution
+    orders in their heaps. Nobody can hold still an interpreter with a GIL of its own: where there is one, the census is
+    taken in a frozen copy though it was not asked for, and without such a copy (none can be made, `sites`) the
+    interpreter is left out and `reason` names it.
+
     pid -- of another process of the same build of Python, which is not stopped: its memory is copied here and counted,
     so what it changes meanwhile may be in the figures (`exact` is False then, and `reason` says so). Its types are
     found by their method resolution orders in its heap.

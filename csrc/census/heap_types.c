@@ -1,0 +1,136 @@
+/* heap_types.c - the types of a process by its heap, and their names by their structures. */
+#include "heap_types.h"
+
+#include <string.h>
+
+#include "object_proof.h"
+
+static int covers(const mi_target *target, uintptr_t address, size_t size) {
+    return !(address % sizeof(uintptr_t)) && mi_os_maps_covers(&target->maps, address, size);
+}
+
+static uintptr_t word_at(uintptr_t address, int32_t offset) {
+    uintptr_t word;
+    memcpy(&word, (const void *)(address + (uintptr_t)(intptr_t)offset), sizeof word);
+    return word;
+}
+
+/* ---- finding -------------------------------------------------------------------------------------------------------- */
+
+/* A living object that calls itself a type: its own type is one whose objects are types (Include/object.h). */
+static int is_type(const mi_target *target, const mi_layout *layout, uintptr_t type) {
+    enum { TYPE_SUBCLASS = 31 };
+    if (!covers(target, type, (size_t)layout->type_size) || !mi_object_count(layout, (const unsigned char *)type))
+        return 0;
+    uintptr_t meta = word_at(type, layout->object_type);
+    if (!covers(target, meta, (size_t)layout->type_size)) return 0;
+    return (int)(word_at(meta, layout->type_flags) >> TYPE_SUBCLASS & 1);
+}
+
+/* The type whose method resolution order the tuple at `tuple` is, or 0. `room`: bytes of its block from there on. */
+static uintptr_t type_of_mro(const mi_heap_types *found, const mi_target *target, const mi_layout *layout,
+                             uintptr_t tuple, size_t room) {
+    if (room < (size_t)layout->tuple_items + sizeof(uintptr_t)) return 0;
+    if (word_at(tuple, layout->object_type) != found->tuple_type) return 0;
+    if (!mi_object_count(layout, (const unsigned char *)tuple) || !word_at(tuple, layout->object_var_size)) return 0;
+    uintptr_t type = word_at(tuple, layout->tuple_items);
+    return is_type(target, layout, type) && word_at(type, layout->type_mro) == tuple ? type : 0;
+}
+
+static void find_in_pool(mi_heap_types *found, const mi_target *target, const mi_layout *layout, const mi_pool *pool) {
+    uint32_t size = (pool->size_class + 1u) * (uint32_t)layout->alignment;
+    uint32_t before = found->padding + (uint32_t)layout->gc_head_size;
+    if (before >= size) return;
+    for (uint32_t offset = (uint32_t)layout->pool_header_size; offset + size <= (uint32_t)layout->pool_size;
+         offset += size) {
+        uintptr_t tuple = (uintptr_t)pool->address + offset + before;
+        uintptr_t type = type_of_mro(found, target, layout, tuple, size - before);
+        if (!type || (found->known && mi_types_find(found->known, type) >= 0)) continue;
+        if (found->count < found->room)
+            found->items[found->count++] = type;
+        else
+            found->cut++;
+    }
+}
+
+void mi_heap_types_find(mi_heap_types *found, const mi_target *target, const mi_layout *layout, const mi_heap *heap) {
+    for (size_t i = 0; i < heap->pool_count; i++)
+        if (heap->pools[i].size_class != MI_POOL_FREE) find_in_pool(found, target, layout, &heap->pools[i]);
+}
+
+/* ---- names ---------------------------------------------------------------------------------------------------------- */
+
+static void put_utf8(char *to, size_t *used, uint32_t code) {
+    unsigned char bytes[4];
+    if (code > 0x10ffff) code = 0xfffd; /* no character: the string was torn while it was copied */
+    size_t count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (size_t i = count; i-- > 1; code >>= 6) bytes[i] = (unsigned char)(0x80 | (code & 0x3f));
+    bytes[0] = (unsigned char)(first[count] | code);
+    if (*used + count >= MI_HEAP_TYPE_NAME) return;
+    memcpy(to + *used, bytes, count);
+    *used += count;
+}
+
+/* A compact str (Include/cpython/unicodeobject.h: 3 bits kind, then compact and ASCII). */
+static void read_str(const mi_target *target, const mi_layout *layout, uintptr_t object, char *to) {
+    uint32_t state;
+    size_t used = 0;
+    if (!covers(target, object, (size_t)layout->str_ascii_size)) return;
+    memcpy(&state, (const void *)(object + (uintptr_t)layout->str_state), sizeof state);
+    state >>= layout->str_kind_shift;
+    uint32_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
+    uint64_t length = (uint64_t)word_at(object, layout->str_length);
+    if (!compact || (kind != 1 && kind != 2 && kind != 4)) return;
+    if (length >= MI_HEAP_TYPE_NAME) length = MI_HEAP_TYPE_NAME - 1;
+    uintptr_t at = object + (uintptr_t)(ascii ? layout->str_ascii_size : layout->str_compact_size);
+    if (!mi_os_maps_covers(&target->maps, at, (size_t)length * kind)) return;
+    for (; length--; at += kind) {
+        uint32_t code = 0;
+        memcpy(&code, (const void *)at, kind); /* little-endian, as all machines of the layouts */
+        put_utf8(to, &used, code);
+    }
+}
+
+/* What a dict has under a name: the entries are looked through, no hash is made. 0: not there. */
+static uintptr_t value_of(const mi_target *target, const mi_layout *layout, uintptr_t dict, const char *name) {
+    if (!covers(target, dict, (size_t)layout->dict_size)) return 0;
+    uintptr_t keys = word_at(dict, layout->dict_keys);
+    if (word_at(dict, layout->dict_values)) return 0;
+    if (!covers(target, keys, (size_t)layout->keys_indices)) return 0;
+    const unsigned char *head = (const unsigned char *)keys;
+    unsigned log2_index = head[layout->keys_log2_index_bytes];
+    uint64_t count = (uint64_t)word_at(keys, layout->keys_entries), general = !head[layout->keys_kind];
+    if (log2_index > 44 || count > 1ull << 32) return 0;
+    uintptr_t entries = keys + (uintptr_t)layout->keys_indices + ((uintptr_t)1 << log2_index);
+    size_t size = (general ? 3 : 2) * sizeof(uintptr_t);
+    if (!covers(target, entries, (size_t)count * size)) return 0;
+    for (uintptr_t entry = entries; count--; entry += size) {
+        char key[MI_HEAP_TYPE_NAME] = "";
+        uintptr_t value = word_at(entry, (int32_t)(size - sizeof value));
+        if (value) read_str(target, layout, word_at(entry, (int32_t)(size - 2 * sizeof value)), key);
+        if (value && !strcmp(key, name)) return value;
+    }
+    return 0;
+}
+
+/* As type.__module__ and type.__qualname__ have it (Objects/typeobject.c): a static type's name holds its module. */
+void mi_heap_type_name(const mi_target *target, const mi_layout *layout, const mi_type *type, mi_type_name *name) {
+    enum { HEAP_TYPE = 9 };
+    name->address = type->address;
+    if (type->flags >> HEAP_TYPE & 1 && covers(target, type->address, (size_t)layout->heap_type_size)) {
+        read_str(target, layout, word_at(type->address, layout->heap_type_qualname), name->qualname);
+        read_str(target, layout, value_of(target, layout, word_at(type->address, layout->type_dict), "__module__"),
+                 name->module);
+        return;
+    }
+    char text[MI_HEAP_TYPE_NAME] = "";
+    if (mi_target_read(target, word_at(type->address, layout->type_name), text, sizeof text - 1)) {
+        for (size_t i = 0; i < sizeof text - 1; i++) /* it may be the last of its mapping */
+            if (mi_target_read(target, word_at(type->address, layout->type_name) + i, &text[i], 1) || !text[i]) break;
+    }
+    char *dot = strrchr(text, '.');
+    strcpy(name->qualname, dot ? dot + 1 : text);
+    if (dot) *dot = 0;
+    strcpy(name->module, dot ? text : "builtins");
+}

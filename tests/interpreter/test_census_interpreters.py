@@ -1,0 +1,160 @@
+"""Classes of other interpreters of the process: their objects are counted by name, or it is said that they are not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (find_spec("_interpreters") or find_spec("_xxsubinterpreters")),
+        reason="this interpreter has no module that creates subinterpreters",
+    ),
+    pytest.mark.skipif(
+        not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL others are not stopped, nor counted"
+    ),
+]
+
+BEFORE = """
+import sys
+from meminspect import _native, census
+from meminspect.probes.census import build
+try:
+    import _interpreters as interpreters
+    create = interpreters.create
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    create = lambda kind: interpreters.create(isolated=kind == "isolated")
+OWN_GIL = sys.version_info >= (3, 12)
+
+def counts(taken, names):
+    return {name: sum(row.count for row in taken.types if row.name == "__main__." + name) for name in names}
+
+MADE = '''
+class Slots:
+    __slots__ = ("value",)
+class Plain: pass
+class Tall(list): pass
+class Meta(type): pass
+class Of(metaclass=Meta): pass
+class Gone: pass
+slots = [Slots() for _ in range(3000)]
+plain = [Plain() for _ in range(2000)]
+for item in plain: item.value = 1.5
+tall = [Tall((1, 2, 3)) for _ in range(1000)]
+of = [Of() for _ in range(500)]
+del Gone
+import json, collections, decimal
+'''
+"""
+
+
+def run(text: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BEFORE + text], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+COUNTED = """
+kinds = ("isolated", "legacy")
+made = [create(kind) for kind in kinds]
+for other in made:
+    interpreters.run_string(other, MADE)
+class Slots:
+    __slots__ = ()
+kept = [Slots() for _ in range(7)]
+taken = census(max_pause=None)
+expected = {"Slots": 6007, "Plain": 4000, "Tall": 2000, "Of": 1000, "Gone": 0}
+assert counts(taken, expected) == expected, counts(taken, expected)
+assert taken.exact and not taken.reason, taken.reason
+assert taken.coverage.bytes >= 0.999, (taken.coverage, taken.unknown[:5])
+assert taken.consistent is OWN_GIL
+sizes = {row.bytes // row.count for row in taken.types if row.name == "__main__.Tall"}
+assert len(sizes) == 1, sizes
+frozen = census(consistent=True)
+assert counts(frozen, expected) == expected and frozen.coverage.bytes >= 0.999, frozen.coverage
+for other in made:
+    interpreters.destroy(other)
+after = census(max_pause=None)
+assert counts(after, expected) == dict.fromkeys(expected, 0) | {"Slots": 7}, counts(after, expected)
+print("counted")
+"""
+
+
+def test_objects_of_their_classes_are_counted_exactly() -> None:
+    """Of an interpreter with a GIL of its own and of one without; none is left when they are gone."""
+    assert run(COUNTED) == "counted\n"
+
+
+IN_PLACE = """
+made = create("legacy")
+interpreters.run_string(made, MADE)
+expected = {"Slots": 3000, "Plain": 2000, "Tall": 1000, "Of": 500}
+taken = census(max_pause=None)
+assert counts(taken, expected) == expected and taken.exact and not taken.consistent, taken.reason
+raw = _native.census_capture(max_pause=None, blocks=True, contents=1 << 20)
+assert counts(build(raw), expected) == expected
+names = set(raw["contents"]["names"].values())
+assert {(b"__main__", name.encode()) for name in expected} <= names, names
+assert len(raw["type_addresses"]) % 8 == 0
+if OWN_GIL:
+    apart = create("isolated")
+    interpreters.run_string(apart, MADE)
+    for options in ({"blocks": True}, {"room_bytes": 0}, {"may_copy": False}):
+        left = build(_native.census_capture(max_pause=None, **options))
+        assert counts(left, expected) == expected and not left.consistent
+        assert not left.exact and "GIL of its own" in left.reason, left.reason
+print("in place")
+"""
+
+
+def test_where_no_copy_is_made_those_that_run_apart_are_left_out() -> None:
+    assert run(IN_PLACE) == "in place\n"
+
+
+RUNS = """
+import threading
+apart = create("isolated")
+interpreters.run_string(apart, MADE + "stop = False")
+CHURN = '''
+import time
+class Passing:
+    __slots__ = ("value",)
+until = time.monotonic() + 30
+turn = 0
+while not stop and time.monotonic() < until:
+    turn += 1
+    held = [Passing() for _ in range(20000)]
+    for item in held[::3]: item.value = [1.5] * 7
+    del held, item
+    if turn % 4 == 0: time.sleep(0.003)
+'''
+expected = {"Slots": 3000, "Plain": 2000, "Tall": 1000, "Of": 500}
+thread = threading.Thread(target=interpreters.run_string, args=(apart, CHURN), daemon=True)
+thread.start()
+exact, told = 0, set()
+for turn in range(4):
+    taken = census(max_pause=None)
+    found = counts(taken, expected)
+    whole = "contradict" not in (taken.reason or "")
+    assert found == expected if whole else all(found[name] <= expected[name] for name in found), (found, taken.reason)
+    exact += whole
+    if OWN_GIL:
+        left = build(_native.census_capture(max_pause=None, may_copy=False))
+        assert counts(left, expected) == dict.fromkeys(expected, 0), counts(left, expected)
+        told.add(left.reason)
+assert exact, "never whole"
+assert not OWN_GIL or all("GIL of its own" in reason for reason in told), told
+assert thread.is_alive() or not OWN_GIL
+print("unhurt", flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_one_that_runs_meanwhile_is_counted_as_of_one_moment() -> None:
+    """It allocates and gives arenas back while it is looked at: nothing of it is read where it lies."""
+    assert run(RUNS) == "unhurt\n"
