@@ -55,6 +55,24 @@ static size_t asked_for(const mi_claims *mine, uintptr_t address, mi_owner owner
     return size;
 }
 
+/* A block that is claimed by two. */
+static __attribute__((noinline)) int claim_again(mi_claims *mine, uintptr_t start, uint32_t size) {
+    uint32_t before;
+    mine->again++;
+    int type = mi_census_classify(mine, (const unsigned char *)start, size, &before);
+    if (type >= 0) mi_census_note_lookalike(mine, start, type);
+    return 1;
+}
+
+/* A block that was claimed looks like an object, and was or will be counted as one. */
+static __attribute__((noinline)) void take_back(mi_claims *mine, uintptr_t start, const mi_census_block *block,
+                                                int type, uint32_t before) {
+    mine->looked_like_objects++;
+    if (mi_census_is_excluded(mine->all, start)) return;
+    mi_census_count_object(mine, type, start, before, block->size, block->size_class, -1);
+    mi_census_note_lookalike(mine, start, type);
+}
+
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     mi_census_shared *all = mine->all;
     mi_census_block block;
@@ -64,39 +82,30 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     if (span < 0 && all->large) return mi_census_claim_large(mine, address, owner, size);
     mine->outside += span < 0;
     if (span < 0 || !mi_census_block_in(mine, span, start, &block)) return 0;
-    if (size + all->padding * 3 / 2 > block.size) {
+    size_t around = all->padding * 3 / 2;
+    if (size + around > block.size) {
         mine->small++;
         return 0;
     }
-    uint32_t before;
-    if (mi_census_is_claimed(all, block.bit)) {
-        mine->again++;
-        int type = mi_census_classify(mine, (const unsigned char *)start, block.size, &before);
-        if (type >= 0) mi_census_note_lookalike(mine, start, type);
-        return 1;
+    if (!mi_owner_is_exact(owner)) {
+        if (mi_census_is_claimed(all, block.bit)) return claim_again(mine, start, block.size);
+        if (mi_census_is_free(all, start)) {
+            mine->free++;
+            return 0;
+        }
     }
-    if (!mi_owner_is_exact(owner) && mi_census_is_free(all, start)) {
-        mine->free++;
-        return 0;
-    }
-    if (set_claimed(all, block.bit)) {
-        mine->again++;
-        return 1;
-    }
+    if (set_claimed(all, block.bit)) return claim_again(mine, start, block.size);
     if (all->owners) mi_census_note_owner(all, block.span, start, owner);
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
     row->blocks[block.size_class]++;
-    if (asked && asked + all->padding * 3 / 2 <= block.size)
+    if (asked && asked + around <= block.size)
         row->requested_bytes += asked;
     else
         row->unasked++;
+    uint32_t before;
     const mi_type_key *known = mi_proof_ask(&all->proofs[block.size_class], (const unsigned char *)start, &before);
-    if (known && !mi_census_is_excluded(all, start)) {
-        mi_census_count_object(mine, (int)known->item, start, before, block.size, block.size_class, -1);
-        mi_census_note_lookalike(mine, start, (int)known->item);
-    }
-    mine->looked_like_objects += known != NULL;
+    if (known) take_back(mine, start, &block, (int)known->item, before);
     return 1;
 }
 
@@ -128,10 +137,10 @@ int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     uint32_t before;
     uintptr_t start = word - mine->all->padding;
     if (!mi_census_may_be_block(mine->all, word)) return 0;
-    if (mi_census_span(mine->all, start) < 0)
-        return mine->all->large ? mi_census_claim_large_word(mine, word, owner) : 0;
-    if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(mine->all, block.bit)) return 0;
-    if (mi_census_classify(mine, (const unsigned char *)start, block.size, &before) >= 0) return 0;
+    long span = mi_census_span_near(mine, start);
+    if (span < 0) return mine->all->large ? mi_census_claim_large_word(mine, word, owner) : 0;
+    if (!mi_census_block_in(mine, span, start, &block) || mi_census_is_claimed(mine->all, block.bit)) return 0;
+    if (mi_proof_ask(&mine->all->proofs[block.size_class], (const unsigned char *)start, &before)) return 0;
     return mi_census_claim(mine, word, owner, 0);
 }
 

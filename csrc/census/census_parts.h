@@ -16,6 +16,7 @@
 #include "object_size.h"
 
 enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16, MI_OPAQUE_MOST = 1 << 16 };
+enum { MI_LAST_SPANS = 64 };
 enum { MI_POOL_WORDS = 16 }; /* of a bit for each MI_UNIT of a pool of 16 KiB, the largest that obmalloc.h walks */
 
 /* Where an arena's pools are; found from an address by hash. */
@@ -83,16 +84,17 @@ typedef struct mi_claim_order {
 
 /* A type that a walk met, and what it counts of its objects. A line of the cache each. */
 typedef struct mi_met_type {
-    uintptr_t word; /* its address */
-    const mi_type *type;
-    int64_t *counts; /* its row of mi_claims.objects */
-    int64_t asked;   /* belongs to its number in mi_claims.requested, where it is added in the end */
-    uint32_t least;  /* its basicsize */
-    uint16_t before; /* its preheader */
+    _Alignas(64) uintptr_t word; /* its address */
+    int64_t *counts;             /* its row of mi_claims.objects */
+    int64_t asked;               /* belongs to its number in mi_claims.requested, where it is added in the end */
+    uint32_t fit;                /* see census_walk.c, fit_of */
     uint8_t work, shift;
+    uint16_t before; /* its preheader */
+    uint32_t least;  /* its basicsize and preheader */
     /* of sizes that grow with a number: base + unit * (number >> shift), of `fewest` at least */
-    int32_t number;
-    uint32_t base, unit, fewest;
+    uint32_t base, unit, fewest; /* base: the preheader too */
+    int32_t number;              /* from where the type of an object is */
+    const mi_type *type;
 } mi_met_type;
 enum { MI_MET_BITS = 9, MI_MET_TYPES = 1 << MI_MET_BITS };
 
@@ -108,7 +110,7 @@ typedef struct mi_claims { /* of one thread */
     uintptr_t claimer;
     mi_claim_order ring[MI_CLAIM_RING];
     unsigned ring_next;
-    size_t last_span;
+    size_t last_spans[MI_LAST_SPANS];
     mi_opaque *opaque;
     size_t opaque_count;
     mi_lookalike *lookalikes;
@@ -137,11 +139,14 @@ static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, u
 mi_error mi_census_find_arenas(mi_census_shared *all);
 /* The span whose pools hold `address`, or -1. */
 long mi_census_span(const mi_census_shared *all, uintptr_t address);
-/* The same, with the last answer tried first. */
-static inline long mi_census_span_near(const mi_claims *mine, uintptr_t address) {
-    const mi_arena_span *near = &mine->all->spans[mine->last_span];
-    if (address >= near->pools && address < near->pools_end) return (long)mine->last_span;
-    return mi_census_span(mine->all, address);
+/* The same, with the last answers tried first: lists' items and dicts' keys lie in arenas of their own. */
+static inline long mi_census_span_near(mi_claims *mine, uintptr_t address) {
+    const mi_census_shared *all = mine->all;
+    size_t *near = &mine->last_spans[(address >> all->arena_shift) % MI_LAST_SPANS];
+    if (address - all->spans[*near].pools < all->spans[*near].pools_end - all->spans[*near].pools) return (long)*near;
+    long found = mi_census_span(all, address);
+    if (found >= 0) *near = (size_t)found;
+    return found;
 }
 /* Whether a block in use may begin at `address` in that span; whether it is on the pool's free list is not looked at. */
 static inline int mi_census_block_in(mi_claims *mine, long found, uintptr_t address, mi_census_block *block) {
@@ -149,7 +154,6 @@ static inline int mi_census_block_in(mi_claims *mine, long found, uintptr_t addr
     const mi_arena_span *span = &all->spans[found];
     const mi_pool_key *pool = &all->pools[span->first + ((address - span->pools) >> all->pool_shift)];
     uint32_t class = pool->class;
-    mine->last_span = (size_t)found;
     if (class == MI_POOL_FREE) {
         mine->free++;
         return 0;

@@ -47,6 +47,8 @@ static int grows_by_number(const mi_layout *layout, mi_met_type *met) {
 static void plan_work(const mi_layout *layout, mi_met_type *met) {
     const mi_type *type = met->type;
     int grows = grows_by_number(layout, met), fixed = type->sizing == MI_SIZING_FIXED;
+    met->number -= layout->object_type; /* from where the type is */
+    met->base += type->preheader;
     met->work = WORK_OTHER;
     if (type->owns == MI_OWNS_NOTHING && (fixed || grows)) met->work = fixed ? WORK_NONE : WORK_SIZE;
     if (type->owns != MI_OWNS_NAMED) return;
@@ -55,17 +57,26 @@ static void plan_work(const mi_layout *layout, mi_met_type *met) {
     if (type->kind == MI_KIND_DICT && fixed) met->work = WORK_DICT;
 }
 
-static size_t place_of(uintptr_t word) { return (size_t)(mi_types_hash(word) >> (64 - MI_MET_BITS)); }
+/* Types lie at multiples of MI_UNIT: the bits above that, which cost less than a hash. */
+static inline size_t place_of(uintptr_t word) { return (size_t)(word / MI_UNIT % MI_MET_TYPES); }
 
 mi_error mi_census_walk_open(mi_claims *mine) {
     mine->met = mi_os_alloc(MI_MET_TYPES * sizeof *mine->met);
     if (!mine->met) return MI_E_MEMORY;
-    /* an empty entry is no word's: it has one that belongs into another place */
-    for (size_t i = 0; i < MI_MET_TYPES; i++) mine->met[i].word = (i | 1) != (place_of(1) | 1);
+    /* an empty entry is no word's: it has one that belongs into another place, its neighbour's is looked at too */
+    for (size_t i = 0; i < MI_MET_TYPES; i++) mine->met[i].word = (i ^ 2) * MI_UNIT;
     return MI_OK;
 }
 
 void mi_census_walk_close(mi_claims *mine) { mi_os_free(mine->met, MI_MET_TYPES * sizeof *mine->met); }
+
+/* Where an object begins and how large it is at least, in one number: fit - (place << 16) is its least size at its own
+ * place, and more than any block has at another one. */
+static inline uint32_t fit_of(size_t place, uint32_t size) {
+    enum { MOST = (1 << 16) - 1 };
+    size += (uint32_t)place;
+    return (uint32_t)place << 16 | (size < MOST ? size : MOST);
+}
 
 static void keep_sum(mi_claims *mine, mi_met_type *met) {
     if (met->asked) mine->requested[met->type - mine->all->types->items] += met->asked;
@@ -84,7 +95,8 @@ static __attribute__((noinline)) mi_met_type *meet(mi_claims *mine, uintptr_t wo
                          .type = &mine->all->types->items[known->item],
                          .counts = &mine->objects[known->item * mine->all->classes],
                          .before = known->preheader,
-                         .least = known->basicsize};
+                         .least = known->basicsize + known->preheader,
+                         .fit = fit_of(known->preheader, known->basicsize)};
     plan_work(mine->all->layout, met);
     return met;
 }
@@ -97,30 +109,36 @@ typedef struct pool_walk {
     const mi_layout *layout;
     const uint64_t *filter;
     mi_met_type *met;
-    size_t padding, type, count; /* where a block's content begins; where in an object its type and its count are */
+    size_t type;    /* from a block's start: where the type of an object in its first place is */
+    intptr_t count; /* from there: where its count is */
     mi_count_bits bits;
-    size_t class, room; /* room: bytes of the content */
-    uint32_t places;    /* where an object may begin in it */
-    int excludes;
+    size_t class;
+    uint32_t room, end; /* room: bytes of the content; end: an object begins below, in whole places */
 } pool_walk;
 
-/* The type that a word of a block is, or NULL. */
-static inline mi_met_type *met_at(const pool_walk *walk, const unsigned char *place) {
+static inline uintptr_t word_at(const unsigned char *place) {
     uintptr_t word;
     memcpy(&word, place, sizeof word);
-    uint64_t hash = mi_types_hash(word), bit = hash >> 48;
-    mi_met_type *met = &walk->met[hash >> (64 - MI_MET_BITS)];
+    return word;
+}
+
+/* The type that a word of a block is, or NULL. */
+static inline __attribute__((always_inline)) mi_met_type *met_at(const pool_walk *walk, const unsigned char *place) {
+    uintptr_t word = word_at(place);
+    mi_met_type *met = &walk->met[place_of(word)];
     if (met->word == word) return met;
+    uint64_t bit = mi_types_hash(word) >> 48;
     if (!(walk->filter[bit >> 6] >> (bit & 63) & 1)) return NULL;
     return meet(walk->mine, word);
 }
 
-static inline void add_size(mi_met_type *met, const unsigned char *object, size_t room) {
-    int64_t number = mi_size_number(object, met->number);
+/* An object whose size grows with a number. `type`: where its type is. */
+static inline __attribute__((always_inline)) void add_size(mi_met_type *met, const unsigned char *type, uint32_t room) {
+    int64_t number = mi_size_number(type, met->number);
     uint64_t count = (uint64_t)(number < 0 ? -number : number) >> met->shift;
     if (count < met->fewest) count = met->fewest;
     uint64_t size = met->base + count * met->unit;
-    met->asked += (int64_t)(met->before + (size > room ? met->least : size));
+    met->asked += (int64_t)(size > room ? met->least : size);
 }
 
 static void claim_of(mi_claims *mine, const mi_type *type, uintptr_t block, uintptr_t object) {
@@ -130,42 +148,56 @@ static void claim_of(mi_claims *mine, const mi_type *type, uintptr_t block, uint
         mi_census_claim_opaque_later(mine, block, object, (int)(type - mine->all->types->items));
 }
 
-/* What is not counted at once: objects of other sizes than their type's, and what they own. */
+/* What is not counted at once: what objects own, and sizes that follow from more than a number. The frequent claims first,
+ * which only fetch what is claimed later. */
 static __attribute__((noinline)) void work_on(const pool_walk *walk, mi_met_type *met, uintptr_t block,
                                               const unsigned char *object) {
-    if (met->type->sizing != MI_SIZING_FIXED)
-        met->asked += (int64_t)mi_census_asked(walk->mine, met->type, object, walk->room - met->before);
-    if (met->type->owns) claim_of(walk->mine, met->type, block, (uintptr_t)object);
+    mi_claims *mine = walk->mine;
+    const mi_layout *layout = walk->layout;
+    if (met->work == WORK_LIST) {
+        size_t size;
+        uintptr_t items = mi_owner_list_items(layout, (uintptr_t)object, &size);
+        if (items) mi_census_claim_later(mine, block, items, MI_OWNER_LIST_ITEMS, size);
+    } else if (met->work == WORK_DICT && !mi_owner_dict_is_split(layout, (uintptr_t)object)) {
+        uintptr_t keys = mi_owner_word((uintptr_t)object, layout->dict_keys);
+        if (keys) mi_census_claim_later(mine, block, keys, MI_OWNER_DICT_KEYS, 0);
+    } else {
+        if (met->type->sizing != MI_SIZING_FIXED)
+            met->asked += (int64_t)mi_census_asked(mine, met->type, object, walk->room - met->before);
+        if (met->type->owns) claim_of(mine, met->type, block, (uintptr_t)object);
+    }
 }
 
 /* The rule of object_proof.h (mi_proof_ask; builds that count references in two places have no pools), and what is to be
- * done. */
-static inline __attribute__((always_inline)) void look_at(const pool_walk *walk, uintptr_t block) {
-    const unsigned char *object = (const unsigned char *)block + walk->padding, *type = object + walk->type;
-    size_t at = 0, room = walk->room;
+ * done. `type`: where the type of an object in the block's first place is. */
+static inline __attribute__((always_inline)) void look_at(const pool_walk *walk, const unsigned char *type,
+                                                          int excludes) {
+    const unsigned char *first = type;
+    uint32_t place = 0;
     mi_met_type *met = met_at(walk, type);
-    if (!met && walk->places > 1) met = met_at(walk, type + (at = MI_PLACE_BYTES));
-    if (!met && walk->places > 2) met = met_at(walk, type + (at = 2 * MI_PLACE_BYTES));
-    if (!met || met->before != at || met->least > room - at) return;
-    object += at;
+    if (!met) {
+        if (walk->end <= MI_PLACE_BYTES) return;
+        met = met_at(walk, type += MI_PLACE_BYTES);
+        place = MI_PLACE_BYTES << 16;
+        if (!met) {
+            if (walk->end <= 2 * MI_PLACE_BYTES) return;
+            met = met_at(walk, type += MI_PLACE_BYTES);
+            place = 2 * MI_PLACE_BYTES << 16;
+            if (!met) return;
+        }
+    }
+    if (met->fit - place > walk->room) return;
     uint64_t count;
-    memcpy(&count, object + walk->count, sizeof count);
+    memcpy(&count, type + walk->count, sizeof count);
     if (count & walk->bits.never || !(count & walk->bits.some)) return;
-    if (walk->excludes && mi_census_is_excluded(walk->mine->all, block)) return;
+    if (excludes && mi_census_is_excluded(walk->mine->all, (uintptr_t)first - walk->type)) return;
     met->counts[walk->class]++;
     if (met->work == WORK_NONE) return;
-    if (met->work == WORK_SIZE || (met->work == WORK_STR && mi_str_is_whole(walk->layout, object))) {
-        add_size(met, object, room - at);
-    } else if (met->work == WORK_LIST) {
-        size_t size;
-        uintptr_t items = mi_owner_list_items(walk->layout, (uintptr_t)object, &size);
-        if (items) mi_census_claim_later(walk->mine, block, items, MI_OWNER_LIST_ITEMS, size);
-    } else if (met->work == WORK_DICT && !mi_owner_dict_is_split(walk->layout, (uintptr_t)object)) {
-        uintptr_t keys = mi_owner_word((uintptr_t)object, walk->layout->dict_keys);
-        if (keys) mi_census_claim_later(walk->mine, block, keys, MI_OWNER_DICT_KEYS, 0);
-    } else {
-        work_on(walk, met, block, object);
-    }
+    if (met->work == WORK_SIZE ||
+        (met->work == WORK_STR && mi_str_is_whole(walk->layout, type - walk->layout->object_type)))
+        add_size(met, type, walk->room);
+    else
+        work_on(walk, met, (uintptr_t)first - walk->type, type - walk->layout->object_type);
 }
 
 /* ---- one pool -------------------------------------------------------------------------------------------------------- */
@@ -178,29 +210,30 @@ static inline void fetch(uintptr_t pool, uint32_t word) {
 }
 
 /* `next`: the pool to be walked behind it, which is fetched meanwhile. */
-static void walk_pool(mi_claims *mine, size_t place, uintptr_t next) {
+static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, size_t place, uintptr_t next,
+                                                            int excludes) {
     const mi_census_shared *all = mine->all;
     const mi_pool *pool = &all->heap->pools[place];
     uint32_t class = pool->size_class, size = (class + 1) * MI_UNIT;
     uintptr_t start = (uintptr_t)pool->address, first = start + (uintptr_t)all->layout->pool_header_size;
+    const mi_proof *proof = &all->proofs[class];
     const pool_walk walk = {.mine = mine,
                             .layout = all->layout,
                             .filter = all->types->filter,
                             .met = mine->met,
-                            .padding = all->padding,
-                            .type = all->proofs[class].type,
-                            .count = all->proofs[class].count,
-                            .bits = all->proofs[class].bits,
+                            .type = proof->padding + proof->type,
+                            .count = (intptr_t)proof->count - (intptr_t)proof->type,
+                            .bits = proof->bits,
                             .class = class,
-                            .room = all->proofs[class].room,
-                            .places = (all->proofs[class].end + MI_PLACE_BYTES - 1) / MI_PLACE_BYTES,
-                            .excludes = all->excluded_count != 0};
-    if (!walk.places) return;
+                            .room = proof->room,
+                            .end = proof->end};
+    if (!walk.end) return;
+    const unsigned char *types = (const unsigned char *)walk.type;
     if (pool->free == pool->untouched) { /* nothing was given back: a full or fresh pool */
         uintptr_t end = first + (uintptr_t)all->pools[place].touched * size;
         for (uintptr_t block = first; block < end; block += size) {
             __builtin_prefetch((const void *)(block + (next - start)));
-            look_at(&walk, block);
+            look_at(&walk, types + block, excludes);
         }
         return;
     }
@@ -208,8 +241,16 @@ static void walk_pool(mi_claims *mine, size_t place, uintptr_t next) {
     mi_census_live_blocks(all, place, live);
     for (uint32_t word = 0; word < MI_POOL_WORDS; word++) {
         fetch(next, word);
-        for (uint64_t bits = live[word]; bits;) look_at(&walk, start + mi_census_next(&bits, word));
+        for (uint64_t bits = live[word]; bits;) look_at(&walk, types + start + mi_census_next(&bits, word), excludes);
     }
+}
+
+/* The usual case, and the one that looks for each block among those that are none, apart from each other. */
+static __attribute__((noinline)) void walk_plain(mi_claims *mine, size_t place, uintptr_t next) {
+    walk_pool(mine, place, next, 0);
+}
+static __attribute__((noinline)) void walk_excluding(mi_claims *mine, size_t place, uintptr_t next) {
+    walk_pool(mine, place, next, 1);
 }
 
 void *mi_census_walk(void *argument) {
@@ -218,13 +259,14 @@ void *mi_census_walk(void *argument) {
     mi_census_shared *all = mine->all;
     const mi_pool *pools = all->heap->pools;
     size_t count = all->heap->pool_count;
+    void (*walk)(mi_claims *, size_t, uintptr_t) = all->excluded_count ? walk_excluding : walk_plain;
     for (size_t from; (from = atomic_fetch_add(&all->next_pool, RUN)) < count;) {
         size_t to = from + RUN < count ? from + RUN : count;
         int late = mi_target_is_late(all->target);
         if (late) atomic_fetch_add(&all->pools_left, to - from);
         for (size_t i = from; i < to; i++) count_live(mine, &pools[i]);
         for (size_t i = from; i < to && !late; i++)
-            if (is_walked(&pools[i])) walk_pool(mine, i, (uintptr_t)pools[i + 1 < to ? i + 1 : i].address);
+            if (is_walked(&pools[i])) walk(mine, i, (uintptr_t)pools[i + 1 < to ? i + 1 : i].address);
     }
     for (size_t i = 0; i < MI_MET_TYPES; i++) keep_sum(mine, &mine->met[i]);
     if (all->large) mi_census_walk_large(mine);

@@ -61,15 +61,16 @@ static inline int mi_proof_lives(const mi_proof *proof, const unsigned char *obj
 /* The type of the object in a block that is readable at `block`, or NULL. before -- out: bytes from the block's start to
  * the object, where there is one */
 static inline const mi_type_key *mi_proof_ask(const mi_proof *proof, const unsigned char *block, uint32_t *before) {
-    block += proof->padding;
-    for (uint32_t at = 0; at < proof->end; at += MI_PLACE_BYTES) {
+    const mi_types *types = proof->types;
+    const unsigned char *type = block + proof->padding + proof->type;
+    for (uint32_t at = 0, end = proof->end; at < end; at += MI_PLACE_BYTES) {
         uintptr_t word;
-        memcpy(&word, block + at + proof->type, sizeof word);
-        const mi_type_key *known = mi_types_key(proof->types, word);
+        memcpy(&word, type + at, sizeof word);
+        const mi_type_key *known = mi_types_key(types, word);
         if (!known) continue;
         *before = proof->padding + at;
-        int proven =
-            known->preheader == at && known->basicsize <= proof->room - at && mi_proof_lives(proof, block + at);
+        int proven = known->preheader == at && known->basicsize <= proof->room - at &&
+                     mi_proof_lives(proof, block + proof->padding + at);
         return proven ? known : NULL;
     }
     return NULL;
