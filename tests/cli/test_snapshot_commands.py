@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 import meminspect
+from meminspect.__main__ import run_command_line
 
 pytest.importorskip("pyarrow")
 SCHEMAS = Path(meminspect.__file__).parent / "schemas"
@@ -26,6 +28,23 @@ def run(*words: str, status: int = 0, **env: str) -> subprocess.CompletedProcess
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done
+
+
+Read = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def read(capfd: pytest.CaptureFixture[str]) -> Read:
+    """As run(), for what only reads snapshots, in this process: Arrow and DuckDB take a second to import."""
+
+    def in_this_process(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        ended = run_command_line(words, "meminspect")
+        done = subprocess.CompletedProcess(words, ended, *capfd.readouterr())
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    return in_this_process
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +115,11 @@ def test_missing_extra_is_named_before_anything_runs(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_diff(pair: tuple[str, str]) -> None:
+def test_diff(pair: tuple[str, str], read: Read) -> None:
     document = json.loads(run("diff", "--json", *pair).stdout)
     jsonschema.validate(document, json.loads((SCHEMAS / "diff-1.json").read_text()))
     assert document["rss_bytes"] > 0
-    page = run("diff", *pair).stdout
+    page = read("diff", *pair).stdout
     assert page.splitlines()[1].startswith("RSS grew by ")
     census_or_skip(pair[0])
     [kept] = [row for row in document["types"] if row["name"] == "__main__.Kept"]
@@ -108,29 +127,29 @@ def test_diff(pair: tuple[str, str]) -> None:
     assert "__main__.Kept" in page
 
 
-def test_causes_sum_to_the_growth_of_the_tree(pair: tuple[str, str]) -> None:
-    causes = json.loads(run("diff", "--json", *pair).stdout)["causes"]
+def test_causes_sum_to_the_growth_of_the_tree(pair: tuple[str, str], read: Read) -> None:
+    causes = json.loads(read("diff", "--json", *pair).stdout)["causes"]
     trees = [meminspect.load(path).report().memory.tree.bytes for path in pair]  # type: ignore[union-attr]
     assert sum(row["bytes"] for row in causes) == trees[1] - trees[0]
 
 
-def test_query(pair: tuple[str, str]) -> None:
+def test_query(pair: tuple[str, str], read: Read) -> None:
     pytest.importorskip("duckdb")
     census_or_skip(pair[0])
     assert "Kept" in run("query", SQL, *pair).stdout
-    rows = json.loads(run("query", "--json", SQL, *pair).stdout)["rows"]
+    rows = json.loads(read("query", "--json", SQL, *pair).stdout)["rows"]
     by_hand: dict[str, int] = {}
     for path in pair:
         for row in meminspect.load(path).rows("census"):
             by_hand[row["type"]] = by_hand.get(row["type"], 0) + row["bytes"]
     assert [row["sum(bytes)"] for row in rows] == sorted(by_hand.values(), reverse=True)[:10]
-    text = run("query", "--csv", "select snapshot, count(*) n from process group by 1 order by 1", *pair).stdout
+    text = read("query", "--csv", "select snapshot, count(*) n from process group by 1 order by 1", *pair).stdout
     assert list(csv.DictReader(io.StringIO(text))) == [{"snapshot": "a.mi", "n": "1"}, {"snapshot": "b.mi", "n": "1"}]
 
 
-def test_query_is_cut_at_its_limit(pair: tuple[str, str]) -> None:
+def test_query_is_cut_at_its_limit(pair: tuple[str, str], read: Read) -> None:
     pytest.importorskip("duckdb")
-    done = run("query", "--json", "--limit", "2", "select * from memory", *pair)
+    done = read("query", "--json", "--limit", "2", "select * from memory", *pair)
     document = json.loads(done.stdout)
     assert len(document["rows"]) == 2
     assert document["cut"]
@@ -144,34 +163,36 @@ def test_query_is_cut_at_its_limit(pair: tuple[str, str]) -> None:
      "set enable_external_access = true", "set lock_configuration = false", "export database 'out'",
      "select * from snapshots", "select * from sql", "select error('x\ny')", "pragma database_list; select 1"],
 )  # fmt: skip
-def test_sql_that_is_refused(sql: str, pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sql_that_is_refused(
+    sql: str, pair: tuple[str, str], read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("duckdb")
     monkeypatch.chdir(tmp_path)
-    done = run("query", sql, *pair, status=1)
+    done = read("query", sql, *pair, status=1)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
 
 
-def test_report_and_map_of_a_snapshot(pair: tuple[str, str]) -> None:
+def test_report_and_map_of_a_snapshot(pair: tuple[str, str], read: Read) -> None:
     document = json.loads(run("report", "--json", pair[1]).stdout)
     jsonschema.validate(document, json.loads((SCHEMAS / "report-1.json").read_text()))
     assert document["findings"]
     snapshot = meminspect.load(pair[1])
     assert document["process"]["pid"] == snapshot.pid
-    assert str(snapshot.pid) in run("map", pair[1]).stdout
-    assert "is a snapshot" in run("report", pair[1], "argument", status=2).stderr
+    assert str(snapshot.pid) in read("map", pair[1]).stdout
+    assert "is a snapshot" in read("report", pair[1], "argument", status=2).stderr
 
 
-def test_damaged_ones_are_one_line(pair: tuple[str, str], tmp_path: Path) -> None:
+def test_damaged_ones_are_one_line(pair: tuple[str, str], read: Read, tmp_path: Path) -> None:
     import shutil
 
     bad = str(tmp_path / "bad.mi")
     shutil.copytree(pair[0], bad)
     Path(bad, "memory.parquet").write_bytes(b"")
     for words in (["diff", bad, pair[1]], ["report", bad], ["map", bad]):
-        done = run(*words, status=1)
+        done = read(*words, status=1)
         assert done.stderr.count("\n") == 1
         assert "readable all the same" in done.stderr
-    assert "not compared" in run("diff", "--partial", bad, pair[1]).stdout
+    assert "not compared" in read("diff", "--partial", bad, pair[1]).stdout
