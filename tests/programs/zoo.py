@@ -10,7 +10,6 @@ import abc
 import argparse
 import array
 import ast
-import asyncio
 import bisect
 import codecs
 import collections
@@ -21,7 +20,6 @@ import contextvars
 import copy
 import csv
 import ctypes
-import dataclasses
 import datetime
 import decimal
 import difflib
@@ -43,14 +41,11 @@ import logging
 import lzma
 import mmap
 import operator
-import os
 import pathlib
-import pickle
 import queue
 import random
 import re
 import selectors
-import sqlite3
 import ssl
 import statistics
 import string
@@ -66,314 +61,65 @@ import unittest.mock
 import urllib.parse
 import uuid
 import weakref
-import xml.etree.ElementTree as etree
-import xml.parsers.expat
 import zlib
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
+from zoo_numpy import numpy_makers
+from zoo_parts import (
+    Abstract,
+    BytesChild,
+    DequeChild,
+    DictAsked,
+    DictChild,
+    IntChild,
+    ListChild,
+    ManyAttributes,
+    Named,
+    Plain,
+    Record,
+    SetChild,
+    Slotted,
+    SlottedWeak,
+    StrChild,
+    Structure,
+    TupleChild,
+    a_class,
+    cached,
+    changed_deque,
+    closure,
+    compiled,
+    context,
+    emptied,
+    executed,
+    frame_of,
+    generate,
+    generate_async,
+    numbers_stored,
+    opened,
+    ordered,
+    parser_with_state,
+    partly_read,
+    pickler,
+    print_nothing,
+    raised,
+    reader_of,
+    scanner,
+    sent,
+    set_of,
+    started,
+    stepped_async,
+    temporary,
+    tree,
+    tree_builder,
+    unpickler,
+    utf8_cached,
+    waits,
+    xml_parser,
+)
+
 COPIES = 40
-
-
-class Plain:
-    def __init__(self) -> None:
-        self.one, self.two, self.three = 1.5, "two", [3]
-
-    def method(self) -> int:
-        return 1
-
-
-class ManyAttributes:
-    def __init__(self) -> None:
-        for number in range(40):
-            setattr(self, f"attribute_{number}", float(number))
-
-
-class DictAsked(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.__dict__["four"] = 4
-
-
-class Slotted:
-    __slots__ = ("left", "right")
-
-    def __init__(self) -> None:
-        self.left, self.right = 1.25, "right"
-
-
-class SlottedWeak:
-    __slots__ = ("__weakref__", "value")
-
-
-class ListChild(list[Any]):
-    pass
-
-
-class DictChild(dict[str, Any]):
-    pass
-
-
-class StrChild(str):
-    pass
-
-
-class IntChild(int):
-    pass
-
-
-class BytesChild(bytes):
-    pass
-
-
-class TupleChild(tuple[Any, ...]):
-    pass
-
-
-class SetChild(set[Any]):
-    pass
-
-
-class DequeChild(collections.deque[Any]):
-    pass
-
-
-class Failure(Exception):
-    def __init__(self) -> None:
-        super().__init__("failure")
-        self.detail = "detail"
-
-
-class Colour(enum.Enum):
-    RED = 1
-
-
-class Abstract(abc.ABC):
-    @abc.abstractmethod
-    def method(self) -> None: ...
-
-
-@dataclasses.dataclass
-class Record:
-    name: str = "name"
-    values: list[int] = dataclasses.field(default_factory=lambda: [1, 2])
-
-
-class Named(typing.NamedTuple):
-    x: int = 1
-    y: float = 2.5
-
-
-class Structure(ctypes.Structure):
-    _fields_ = (("number", ctypes.c_int), ("values", ctypes.c_double * 8))
-
-
-def generate(number: int = 0) -> Any:
-    text = f"generator {number}"
-    received = yield text
-    yield received
-
-
-async def coroutine() -> int:
-    await asyncio.sleep(0)
-    return 1
-
-
-async def generate_async() -> Any:
-    local = [1]
-    yield local
-
-
-@types.coroutine
-def paused() -> Any:
-    yield "paused"
-
-
-async def waits() -> None:
-    local = object()
-    await paused()
-    del local
-
-
-def closure(number: int = 0) -> Callable[[], Any]:
-    kept = [number]
-
-    def inner() -> Any:
-        return kept, number
-
-    return inner
-
-
-def raised() -> BaseException:
-    try:
-        raise Failure
-    except Failure as error:
-        return error
-
-
-def started(generator: Any) -> Any:
-    next(generator)
-    return generator
-
-
-def sent(awaited: Any) -> Any:
-    awaited.send(None)
-    return awaited
-
-
-def frame_of(depth: int) -> Any:
-    return inspect.currentframe() if not depth else frame_of(depth - 1)
-
-
-def stepped_async() -> Any:
-    source = generate_async()
-    step = source.__anext__()
-    with contextlib.suppress(StopIteration):
-        step.send(None)
-    return source
-
-
-def parser_with_state() -> Any:
-    parser = xml.parsers.expat.ParserCreate()
-    parser.StartElementHandler = print_nothing
-    parser.Parse("<a one='1'><b>", False)
-    return parser
-
-
-def print_nothing(*values: Any) -> None:
-    pass
-
-
-def pickler() -> Any:
-    made = pickle.Pickler(io.BytesIO())
-    made.dump([str(number) for number in range(20)])
-    return made
-
-
-def unpickler() -> Any:
-    made = pickle.Unpickler(io.BytesIO(pickle.dumps([str(number) for number in range(20)])))
-    made.load()
-    return made
-
-
-def tree() -> Any:
-    root = etree.Element("root", {"one": "1"})
-    for number in range(8):
-        etree.SubElement(root, f"child_{number}").text = "text"
-    return root
-
-
-def tree_builder() -> Any:
-    builder = etree.TreeBuilder()
-    builder.start("a", {})
-    builder.start("b", {})
-    return builder
-
-
-def xml_parser() -> Any:
-    made = etree.XMLParser()
-    made.feed("<a><b>text")
-    return made
-
-
-def partly_read(iterator: Any) -> Any:
-    next(iterator)
-    return iterator
-
-
-def scanner() -> Any:
-    made = re.compile(r"(\w)(\w)").scanner("abcdef")
-    made.match()
-    return made
-
-
-def ordered() -> Any:
-    made = collections.OrderedDict((str(number), number) for number in range(12))
-    made.move_to_end("3")
-    return made
-
-
-def changed_deque() -> Any:
-    made = collections.deque(range(200), maxlen=150)
-    made.rotate(3)
-    return made
-
-
-def cached() -> Any:
-    @functools.lru_cache(maxsize=32)
-    def square(number: int) -> int:
-        return number * number
-
-    for number in range(20):
-        square(number)
-    return square
-
-
-def context() -> Any:
-    made = contextvars.copy_context()
-    for number in range(4):
-        made.run(contextvars.ContextVar(f"variable {number}").set, number)
-    return made
-
-
-def reader_of(text: str = "some\nlines\nof text\n" * 20) -> Any:
-    made = io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode())), encoding="utf-8")
-    made.readline()
-    return made
-
-
-def utf8_cached(number: int = 0) -> str:
-    made = f"zwölf {number} ünïcode {'é' * 20}"
-    ctypes.pythonapi.PyUnicode_AsUTF8.restype = ctypes.c_char_p
-    ctypes.pythonapi.PyUnicode_AsUTF8.argtypes = [ctypes.py_object]
-    ctypes.pythonapi.PyUnicode_AsUTF8(made)
-    return made
-
-
-def numbers_stored() -> Any:
-    base = sqlite3.connect(":memory:")
-    cursor = base.execute("create table numbers (value)")
-    cursor.execute("insert into numbers values (1)")
-    return base, cursor
-
-
-def a_class() -> type:
-    return type("Made", (Plain,), {"__slots__": ("extra",), "__doc__": "A class made at run time." * 3})
-
-
-def opened() -> Any:
-    return open(os.devnull, "rb", buffering=0)
-
-
-def temporary() -> Any:
-    return open(os.devnull, "w+")
-
-
-def set_of(count: int) -> set[int]:
-    return set(range(count))
-
-
-def emptied() -> dict[str, int]:
-    made = {str(number): number for number in range(60)}
-    for number in range(50):
-        del made[str(number)]
-    return made
-
-
-def compiled(number: int = 0) -> Any:
-    return compile(
-        f"def made_{number}(a, b=2, *c, **d):\n  x = [a for a in c]\n  return x, a, {number}\n", "<zoo>", "exec"
-    )
-
-
-def executed() -> Any:
-    space: dict[str, Any] = {}
-    exec(compiled(), space)
-    for _ in range(20):
-        space["made_0"](1)
-    return space["made_0"]
-
 
 MAKERS: dict[str, Callable[[], Any]] = {
     "int": lambda: 10**9 + len(str(time.monotonic_ns())),
@@ -599,33 +345,6 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "sentinel": lambda: sentinel("made"),  # type: ignore[name-defined]  # noqa: F821 (3.15)
     "template string": lambda: eval('t"{1} and {2}"'),
 }
-
-
-def numpy_makers() -> dict[str, Callable[[], Any]]:
-    try:
-        import numpy as np
-    except ImportError:
-        return {}
-    return {
-        "numpy array": lambda: np.arange(20.0),
-        "numpy array of two dimensions": lambda: np.ones((3, 4), np.int16),
-        "numpy object array": lambda: np.array([1, [], "a"], object),
-        "numpy view": lambda: np.arange(20)[::2],
-        "numpy scalar": lambda: np.float64(1.5),
-        "numpy text": lambda: np.array(["one", "three"]),
-        "numpy structure": lambda: np.zeros(3, [("a", "i4"), ("b", "f8")]),
-        "numpy dtype": lambda: np.dtype([("a", "i4"), ("b", "U8")]),
-        "numpy record": lambda: np.zeros(3, [("a", "i4"), ("b", "f8")])[0],
-        "numpy iterator": lambda: np.nditer([np.arange(6), np.arange(6)]),
-        "numpy flat": lambda: np.arange(6).flat,
-        "numpy broadcast": lambda: np.broadcast(np.arange(3), np.ones((2, 3))),
-        "numpy generator": lambda: np.random.default_rng(1),
-        "numpy masked": lambda: np.ma.array([1, 2], mask=[0, 1]),
-        "numpy date": lambda: np.array(["2000-01-02"], "datetime64[D]"),
-        "numpy matrix": lambda: np.asmatrix(np.eye(2)),
-        "numpy vectorize": lambda: np.frompyfunc(print_nothing, 2, 1),
-        "numpy polynomial": lambda: np.poly1d([1, 2]),
-    }
 
 
 def fill(copies: int = COPIES) -> dict[str, list[Any]]:
