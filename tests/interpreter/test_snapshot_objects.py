@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import subprocess
 import sys
 from array import array
@@ -15,7 +16,6 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 
 import meminspect
-from meminspect import _native
 from meminspect.errors import SnapshotError
 from meminspect.store import objects
 from meminspect.store.read import load
@@ -66,9 +66,20 @@ def test_a_chain_is_found_link_by_link(chain: Path) -> None:
     assert list(graph.addresses) == sorted(graph.addresses)
 
 
+@pytest.fixture(scope="module")
+def captured() -> dict[str, Any]:
+    """What the core captures of a small process: this one has a million objects by now, and each would be compared."""
+    program = "import marshal, sys\nfrom meminspect import _native\n"
+    program += "sys.stdout.buffer.write(marshal.dumps(_native.graph_capture(None)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    raw: dict[str, Any] = marshal.loads(done.stdout)
+    return raw
+
+
 @needs_graph
-def test_the_columns_come_back_as_they_were_captured() -> None:
-    raw = _native.graph_capture(None)
+def test_the_columns_come_back_as_they_were_captured(captured: dict[str, Any]) -> None:
+    raw = captured
+    assert raw["objects"] > 5000
     tables = {}
     for name in ("objects", "edges"):
         schema = arrow_schema(BY_NAME[name])
@@ -137,12 +148,16 @@ def test_sql_asks_who_refers_to_whom(chain: Path) -> None:
 
 
 @needs_graph
-def test_of_this_process(tmp_path: Path) -> None:
-    kept = [{"key": number} for number in range(500)]
-    meminspect.snapshot(tmp_path / "own.mi", objects=True, max_pause=None)
-    snapshot = load(tmp_path / "own.mi")
-    addresses = set(objects.graph(snapshot).addresses)
-    assert {id(item) for item in kept} <= addresses
+def test_of_the_process_that_takes_it(tmp_path: Path) -> None:
+    program = (
+        "import json, meminspect\n"
+        "kept = [{'key': number} for number in range(500)]\n"
+        "meminspect.snapshot('own.mi', objects=True, max_pause=None)\n"
+        "print(json.dumps([id(item) for item in kept]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    addresses = set(objects.graph(load(tmp_path / "own.mi")).addresses)
+    assert set(json.loads(done.stdout)) <= addresses
 
 
 def test_without_objects_it_says_so(tmp_path: Path) -> None:
