@@ -6,6 +6,7 @@
 
 typedef struct round_state {
     mi_census_shared all;
+    mi_large large;
     mi_claims *workers[MI_CENSUS_MAX_THREADS];
     int threads;
 } round_state;
@@ -13,13 +14,48 @@ typedef struct round_state {
 /* What is freed and waits may still look like an object, which then was counted: a claim takes it back. */
 static void claim_waiting(void *claims, uintptr_t address) { mi_census_claim(claims, address, MI_OWNER_WAITING, 0); }
 
-static void walk_once(round_state *round, const mi_census_request *request) {
+/* ---- malloc's chunks --------------------------------------------------------------------------------------------------- */
+
+void mi_census_await_large(const mi_census_shared *all) {
+    const uint64_t second = 1000000000;
+    _Atomic uint32_t *known = (_Atomic uint32_t *)&all->large_known;
+    while (!atomic_load_explicit(known, memory_order_acquire)) mi_os_wait_word(known, 0, mi_os_now_ns() + second);
+}
+
+static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census) {
+    all->large = large;
+    census->large = large->totals;
+    census->bitmap_bytes += large->map_words * sizeof(uint64_t);
+    census->live.large_blocks = large->totals.live_chunks + large->alone_blocks;
+    census->live.large_bytes = large->totals.live_bytes + large->alone_bytes;
+    if (!large->size_count) return;
+    census->large_error = large->malloc_error;
+    all->classes = census->size_count = large->size_count;
+    memcpy(census->sizes, large->sizes, sizeof census->sizes);
+    memcpy(census->live.blocks, large->live_of_size, sizeof large->live_of_size);
+}
+
+/* Finds them, unless they are known. */
+static void find_large(round_state *round, const mi_census_request *request, mi_census *census) {
+    if (atomic_load(&round->all.large_known)) return;
+    census->large_error = mi_large_open(&round->large, request->target, request->heap,
+                                        (size_t)request->layout->arena_size, request->mimalloc);
+    if (!census->large_error) keep_large(&round->all, &round->large, census);
+    atomic_store_explicit(&round->all.large_known, 1, memory_order_release);
+    mi_os_wake_word(&round->all.large_known);
+}
+
+/* ---- rounds -------------------------------------------------------------------------------------------------------------- */
+
+/* While malloc's chunks are looked for, and what types own is claimed, other threads walk pools already. */
+static void walk_once(round_state *round, const mi_census_request *request, mi_census *census) {
     pthread_t started[MI_CENSUS_MAX_THREADS];
     int running[MI_CENSUS_MAX_THREADS] = {0};
     mi_claims *first = round->workers[0];
-    mi_census_claim_types(first);
     for (int i = 1; i < round->threads; i++)
         running[i] = !pthread_create(&started[i], NULL, mi_census_walk, round->workers[i]);
+    find_large(round, request, census);
+    mi_census_claim_types(first);
     mi_census_walk(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
@@ -71,7 +107,7 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
     for (census->rounds = 1; !error; census->rounds++) {
         error = round_open(round, census);
         if (error) break;
-        walk_once(round, request);
+        walk_once(round, request, census);
         size_t count = lookalikes_of(round, looks);
         if (!count || census->rounds >= MOST_ROUNDS || mi_target_is_late(request->target)) break;
         size_t found = mi_census_exclude(&round->all, looks, count, excluded);
@@ -105,22 +141,8 @@ static int threads_for(const mi_census_request *request, const mi_large *large) 
     return threads < MI_CENSUS_MAX_THREADS ? threads : MI_CENSUS_MAX_THREADS;
 }
 
-static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census) {
-    all->large = large;
-    census->large = large->totals;
-    census->bitmap_bytes += large->map_words * sizeof(uint64_t);
-    census->live.large_blocks = large->totals.live_chunks + large->alone_blocks;
-    census->live.large_bytes = large->totals.live_bytes + large->alone_bytes;
-    if (!large->size_count) return;
-    census->large_error = large->malloc_error;
-    all->classes = census->size_count = large->size_count;
-    memcpy(census->sizes, large->sizes, sizeof census->sizes);
-    memcpy(census->live.blocks, large->live_of_size, sizeof large->live_of_size);
-}
-
 mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     round_state round = {0};
-    mi_large large;
     memset(census, 0, sizeof *census);
     const mi_layout *layout = request->layout;
     if (layout->object_refcount == MI_ABSENT && layout->object_ref_local == MI_ABSENT) return MI_E_ABSENT;
@@ -131,22 +153,25 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     mi_error error = mi_census_shared_open(&round.all, request, census);
     if (!error && request->contents) error = mi_census_contents_open(&round.all);
     uint64_t begun = mi_os_now_ns();
-    memset(&large, 0, sizeof large);
     census->large_error = MI_E_ABSENT;
     round.all.classes = (size_t)layout->size_classes;
-    if (!request->small_only || request->mimalloc)
-        census->large_error =
-            mi_large_open(&large, request->target, request->heap, (size_t)layout->arena_size, request->mimalloc);
+    round.all.pages = &round.large.pages;
+    round.all.large_known = request->small_only && !request->mimalloc;
+    round.threads = threads_for(request, NULL);
+    /* the pools alone may ask for several threads, which need not wait then; mimalloc's blocks are in the same map */
+    if (!error && (round.threads == 1 || request->mimalloc)) {
+        find_large(&round, request, census);
+        round.threads = threads_for(request, round.all.large);
+    }
     if (request->mimalloc && !error) error = census->large_error;
-    if (!census->large_error) keep_large(&round.all, &large, census);
-    round.threads = census->threads = threads_for(request, round.all.large);
+    census->threads = round.threads;
     round.all.alone = round.threads == 1;
     if (!error) error = walk_all(&round, request, census);
     census->walk_ns = mi_os_now_ns() - begun;
     round_close(&round);
     mi_census_contents_close(&round.all);
     mi_census_shared_close(&round.all);
-    mi_large_close(&large);
+    mi_large_close(&round.large);
     if (error) mi_census_free(census);
     return error;
 }

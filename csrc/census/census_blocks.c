@@ -56,7 +56,7 @@ int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *bloc
 int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block) {
     mi_large_chunk chunk;
     if (mi_census_span(mine->all, address) >= 0) return mi_census_block_at(mine, address, block);
-    if (!mine->all->large || !mi_large_at(mine->all->large, address, &chunk)) return 0;
+    if (!mi_census_large(mine->all) || !mi_large_at(mine->all->large, address, &chunk)) return 0;
     if (!(mi_large_state(&chunk) & MI_LARGE_LIVE)) return 0;
     uint32_t size = chunk.room > UINT32_MAX ? UINT32_MAX : (uint32_t)chunk.room;
     *block = (mi_census_block){.size = size, .size_class = MI_CENSUS_LARGE};
@@ -66,7 +66,7 @@ int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block) {
 int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size) {
     const mi_census_shared *all = mine->all;
     if (mi_census_span(all, address) < 0)
-        return all->large && mi_large_span_of(all->large, address) &&
+        return mi_census_large(all) && mi_large_span_of(all->large, address) &&
                mi_page_copies_read(mine->copies, address, to, size);
     memcpy(to, (const void *)address, size);
     return 1;

@@ -73,15 +73,27 @@ static __attribute__((noinline)) void take_back(mi_claims *mine, uintptr_t start
     mi_census_note_lookalike(mine, start, type);
 }
 
+/* What lies in no arena: a chunk of malloc, or static. While malloc's chunks are looked for, what nobody waits for is kept. */
+static __attribute__((noinline)) int claim_outside(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+    const mi_census_shared *all = mine->all;
+    if (!atomic_load_explicit(&all->large_known, memory_order_acquire) && mi_owner_is_exact(owner) &&
+        mine->early_count < MI_CLAIMS_EARLY) {
+        mine->early[mine->early_count++] = (mi_claim_order){address, mine->claimer, size, owner};
+        return 0;
+    }
+    if (mi_census_large(all)) return mi_census_claim_large(mine, address, owner, size);
+    mine->outside++;
+    return 0;
+}
+
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     mi_census_shared *all = mine->all;
     mi_census_block block;
     if (!address) return 0;
     uintptr_t start = address - all->padding;
     long span = mi_census_span_near(mine, start);
-    if (span < 0 && all->large) return mi_census_claim_large(mine, address, owner, size);
-    mine->outside += span < 0;
-    if (span < 0 || !mi_census_block_in(mine, span, start, &block)) return 0;
+    if (span < 0) return claim_outside(mine, address, owner, size);
+    if (!mi_census_block_in(mine, span, start, &block)) return 0;
     size_t around = all->padding * 3 / 2;
     if (size + around > block.size) {
         mine->small++;
@@ -111,6 +123,9 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
 
 void mi_census_claim_waiting(mi_claims *mine) {
     for (unsigned at = 0; at < MI_CLAIM_RING; at++) mi_census_claim_first(mine, &mine->ring[at]);
+    mi_census_large(mine->all);
+    for (size_t at = 0; at < mine->early_count; at++) mi_census_claim_first(mine, &mine->early[at]);
+    mine->early_count = 0;
     mine->claimer = 0;
 }
 
@@ -138,7 +153,7 @@ int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     uintptr_t start = word - mine->all->padding;
     if (!mi_census_may_be_block(mine->all, word)) return 0;
     long span = mi_census_span_near(mine, start);
-    if (span < 0) return mine->all->large ? mi_census_claim_large_word(mine, word, owner) : 0;
+    if (span < 0) return mi_census_large(mine->all) ? mi_census_claim_large_word(mine, word, owner) : 0;
     if (!mi_census_block_in(mine, span, start, &block) || mi_census_is_claimed(mine->all, block.bit)) return 0;
     if (mi_proof_ask(&mine->all->proofs[block.size_class], (const unsigned char *)start, &before)) return 0;
     return mi_census_claim(mine, word, owner, 0);
@@ -179,7 +194,8 @@ static size_t heap_room(struct mi_claims *mine, uintptr_t address) {
         size = mi_census_block_at(mine, address - all->padding, &block) ? block.size : 0;
     } else {
         mi_large_chunk chunk;
-        if (!all->large || !mi_census_chunk_of(mine, address, &chunk) || !(mi_large_state(&chunk) & MI_LARGE_LIVE))
+        if (!mi_census_large(all) || !mi_census_chunk_of(mine, address, &chunk) ||
+            !(mi_large_state(&chunk) & MI_LARGE_LIVE))
             return 0;
         size = (size_t)chunk.room;
         around = (address - chunk.user) * 3 / 2; /* of debug hooks, which may have been asked twice */

@@ -74,7 +74,7 @@ static uint64_t block_of(mi_claims *mine, uintptr_t object) {
             if (!mi_census_block_at(mine, start, &block) || mi_census_is_claimed(all, block.bit)) continue;
             if (mi_census_classify(mine, (const unsigned char *)start, block.size, &before) < 0) continue;
             if (start + before == object) return block.size;
-        } else if (all->large && mi_census_chunk_of(mine, content, &chunk)) {
+        } else if (mi_census_large(all) && mi_census_chunk_of(mine, content, &chunk)) {
             if (!(mi_large_state(&chunk) & MI_LARGE_LIVE)) continue;
             if (mi_census_chunk_type(mine, NULL, &chunk, &before) >= 0 && chunk.user + before == object)
                 return chunk.size;

@@ -15,7 +15,13 @@
 #include "object_proof.h"
 #include "object_size.h"
 
-enum { MI_UNIT = 16, MI_CLAIM_RING = 32, MI_LOOKALIKES_MOST = 1 << 16, MI_OPAQUE_MOST = 1 << 16 };
+enum {
+    MI_UNIT = 16,
+    MI_CLAIM_RING = 32,
+    MI_CLAIMS_EARLY = 1024,
+    MI_LOOKALIKES_MOST = 1 << 16,
+    MI_OPAQUE_MOST = 1 << 16
+};
 enum { MI_LAST_SPANS = 64 };
 enum { MI_POOL_WORDS = 16 }; /* of a bit for each MI_UNIT of a pool of 16 KiB, the largest that obmalloc.h walks */
 
@@ -66,9 +72,11 @@ typedef struct mi_census_shared {
     atomic_size_t pools_left;                            /* that were not walked when the time was up */
     const uintptr_t *excluded; /* ascending: blocks that look like an object and are known to be none */
     size_t excluded_count;
-    mi_large *large;         /* malloc's chunks and mimalloc's blocks, or NULL */
-    size_t classes;          /* sizes of the small path */
-    atomic_size_t next_word; /* of its map: handed out in runs */
+    mi_large *large;              /* malloc's chunks and mimalloc's blocks, or NULL: asked for by mi_census_large() */
+    _Atomic uint32_t large_known; /* 0: they are being looked for, while pools are walked already */
+    const mi_pages *pages;        /* what a window on malloc's chunks reads */
+    size_t classes;               /* sizes of the small path */
+    atomic_size_t next_word;      /* of its map: handed out in runs */
     atomic_size_t words_left;
     uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */
     size_t *first_blocks; /* of each pool of the heap: the place of its first block in `owners` */
@@ -98,6 +106,13 @@ typedef struct mi_met_type {
 } mi_met_type;
 enum { MI_MET_BITS = 9, MI_MET_TYPES = 1 << MI_MET_BITS };
 
+/* Malloc's chunks, or NULL; waits until they are known. */
+void mi_census_await_large(const mi_census_shared *all);
+static inline mi_large *mi_census_large(const mi_census_shared *all) {
+    if (!atomic_load_explicit(&all->large_known, memory_order_acquire)) mi_census_await_large(all);
+    return all->large;
+}
+
 typedef struct mi_claims { /* of one thread */
     mi_census_shared *all;
     mi_met_type *met; /* MI_MET_TYPES of them */
@@ -110,6 +125,9 @@ typedef struct mi_claims { /* of one thread */
     uintptr_t claimer;
     mi_claim_order ring[MI_CLAIM_RING];
     unsigned ring_next;
+    /* what waits until malloc's chunks are known */
+    mi_claim_order early[MI_CLAIMS_EARLY];
+    size_t early_count;
     size_t last_spans[MI_LAST_SPANS];
     mi_opaque *opaque;
     size_t opaque_count;
@@ -175,7 +193,7 @@ int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block);
 /* Whether a word may be the address of a block or chunk: most that are read one by one are not, and end here. */
 static inline int mi_census_may_be_block(const mi_census_shared *all, uintptr_t word) {
     if (!word || word % MI_UNIT) return 0;
-    return (word >= all->low && word < all->high) || (all->large && mi_large_may_hold(all->large, word));
+    return (word >= all->low && word < all->high) || (mi_census_large(all) && mi_large_may_hold(all->large, word));
 }
 /* Copies bytes of an arena or of malloc's heaps; false when the address is in neither. */
 int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size);
@@ -234,7 +252,7 @@ static inline void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uin
     *order = (mi_claim_order){address, claimer, size, owner};
     __builtin_prefetch((const void *)(address - mine->all->padding));
 }
-/* Claims what waits for its memory to be fetched. */
+/* Claims what waits for its memory to be fetched, or for malloc's chunks. */
 void mi_census_claim_waiting(mi_claims *mine);
 /* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */
 void mi_census_claim_types(mi_claims *mine);

@@ -93,9 +93,10 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
     if (!mine) return NULL;
     mine->all = all;
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
-    mine->copy = all->large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
-    mine->copies = all->large ? mi_page_copies_open(all->target->pid) : NULL;
-    int open = !all->large || (mine->copy && mine->copies && !mi_window_open(&mine->window, &all->large->pages));
+    int large = all->large || !atomic_load(&all->large_known);
+    mine->copy = large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
+    mine->copies = large ? mi_page_copies_open(all->target->pid) : NULL;
+    int open = !large || (mine->copy && mine->copies && !mi_window_open(&mine->window, all->pages));
     mine->opaque = mi_os_alloc(MI_OPAQUE_MOST * sizeof *mine->opaque);
     if (!mine->lookalikes || !mine->opaque || !open || mi_census_walk_open(mine)) {
         mi_census_claims_close(mine);

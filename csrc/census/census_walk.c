@@ -260,8 +260,9 @@ void *mi_census_walk(void *argument) {
     const mi_pool *pools = all->heap->pools;
     size_t count = all->heap->pool_count;
     void (*walk)(mi_claims *, size_t, uintptr_t) = all->excluded_count ? walk_excluding : walk_plain;
-    for (size_t from; (from = atomic_fetch_add(&all->next_pool, RUN)) < count;) {
-        size_t to = from + RUN < count ? from + RUN : count;
+    for (size_t done; (done = atomic_fetch_add(&all->next_pool, RUN)) < count;) {
+        /* from the end: what the program started with, and asks most for malloc's chunks, comes last */
+        size_t to = count - done, from = to > RUN ? to - RUN : 0;
         int late = mi_target_is_late(all->target);
         if (late) atomic_fetch_add(&all->pools_left, to - from);
         for (size_t i = from; i < to; i++) count_live(mine, &pools[i]);
@@ -269,7 +270,7 @@ void *mi_census_walk(void *argument) {
             if (is_walked(&pools[i])) walk(mine, i, (uintptr_t)pools[i + 1 < to ? i + 1 : i].address);
     }
     for (size_t i = 0; i < MI_MET_TYPES; i++) keep_sum(mine, &mine->met[i]);
-    if (all->large) mi_census_walk_large(mine);
+    if (mi_census_large(all)) mi_census_walk_large(mine);
     mi_census_claim_waiting(mine);
     return NULL;
 }
