@@ -5,6 +5,9 @@ A test that may not be left out where everything is installed carries `@pytest.m
 
 A test of what hardly differs between interpreters, and takes its time, carries `@pytest.mark.ends`: .ci/run has it on
 the oldest and the newest alone. `make test` runs it everywhere.
+
+Many tests read every object of the process that they run in: tests/interpreter goes first, while that is small, and what
+imports much there (`@pytest.mark.imports_much`: matplotlib, IPython, pandas) last of all.
 """
 
 from __future__ import annotations
@@ -21,7 +24,12 @@ SPECIAL = bool(sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gett
 IS_AN_END = sys.version_info[:2] in ((3, 11), (3, 15)) and not SPECIAL
 
 
+def place(item: pytest.Item) -> tuple[bool, bool]:
+    return item.get_closest_marker("imports_much") is not None, item.path.parent.name != "interpreter"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=place)
     for item in items if IN_CI and not IS_AN_END else ():
         if item.get_closest_marker("ends"):
             item.add_marker(pytest.mark.skip(reason="the oldest and the newest interpreter run it in CI"))

@@ -27,6 +27,7 @@ from meminspect.views.demo_plot import NoPlot, figure
 from meminspect.views.page import Page
 from meminspect.views.sanitize import clean
 
+pytestmark = pytest.mark.imports_much  # matplotlib
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 PYMALLOC = GIL and os.environ.get("PYTHONMALLOC", "pymalloc") in ("pymalloc", "pymalloc_debug", "debug", "default")
 # what needs a GIL or pymalloc: null with the reason where it cannot be shown
@@ -319,9 +320,7 @@ HOSTILE = Graph((GraphNode("a", "<b>&\x1b", 0, "frame"), GraphNode("o", ']]>"<',
 
 @pytest.mark.required  # .ci/run installs Graphviz
 @pytest.mark.parametrize("by_dot", [True, False], ids=["dot", "boxes"])
-def test_drawings_are_pictures(
-    results: dict[str, DemoResult], monkeypatch: pytest.MonkeyPatch, by_dot: bool
-) -> None:
+def test_drawings_are_pictures(results: dict[str, DemoResult], monkeypatch: pytest.MonkeyPatch, by_dot: bool) -> None:
     """With Graphviz, and without: well-formed, with each name, and nothing of the program's text as markup."""
     from xml.etree import ElementTree
 

@@ -153,6 +153,7 @@ def test_print_of_a_model_without_a_page_is_its_repr() -> None:
     assert isinstance(meminspect.explain(block), Explanation)
 
 
+@pytest.mark.imports_much  # IPython
 def test_magics() -> None:
     """`%load_ext meminspect`, as a notebook has it."""
     api = pytest.importorskip("IPython.testing.globalipapp", reason="IPython is not installed")

@@ -21,6 +21,7 @@ from meminspect.errors import UsageError
 from meminspect.probes.gil_workloads import WORKLOADS
 from meminspect.views import gil_experiment
 
+pytestmark = pytest.mark.imports_much  # matplotlib
 WITH_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
 SHORT, LONG = 0.0005, 0.02
 

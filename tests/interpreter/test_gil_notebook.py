@@ -18,6 +18,7 @@ import meminspect
 from meminspect import gil
 from meminspect.views import report_json, report_text
 
+pytestmark = pytest.mark.imports_much  # IPython
 WITH_GIL = not sysconfig.get_config_var("Py_GIL_DISABLED")
 with_gil = pytest.mark.skipif(not WITH_GIL, reason="this build has no GIL to trace")
 EVIL = "</svg><script>alert(1)</script>\x1b[31m"

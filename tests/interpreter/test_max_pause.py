@@ -71,6 +71,8 @@ def test_memory_while_other_threads_run() -> None:
             del dropped
 
     threads = [threading.Thread(target=work) for _ in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)  # or the three wait for one another most of the time
     for thread in threads:
         thread.start()
     try:
@@ -79,6 +81,7 @@ def test_memory_while_other_threads_run() -> None:
             assert sum(leaf.bytes for leaf in memory.tree.leaves()) == memory.tree.bytes
     finally:
         stop.set()
+        sys.setswitchinterval(interval)
         for thread in threads:
             thread.join()
 

@@ -23,6 +23,7 @@ from meminspect.store import folder
 from meminspect.store.read import load
 from meminspect.store.schema import BY_NAME, FILES, MANIFEST, SEPARATOR, TABLES
 
+pytestmark = pytest.mark.imports_much  # pandas
 ROOT = Path(__file__).parents[2]
 
 

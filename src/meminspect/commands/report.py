@@ -163,11 +163,12 @@ class Page:
 
     def with_suspects(self, report: Report) -> Report:
         """The same with what is unlikely about what retains most, behind the findings that it has."""
+        if isinstance(self.top, str) and not self.objects:
+            return report
         from meminspect.analysis.suspects import suspects, unread
 
-        if not isinstance(self.top, str):
-            return replace(report, findings=(*report.findings, *suspects(self.top)))
-        return replace(report, findings=(*report.findings, unread(self.top))) if self.objects else report
+        found = (unread(self.top),) if isinstance(self.top, str) else suspects(self.top)
+        return replace(report, findings=(*report.findings, *found))
 
     def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         """The report in the form that was asked for."""
