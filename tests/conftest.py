@@ -6,8 +6,8 @@ A test that may not be left out where everything is installed carries `@pytest.m
 A test of what hardly differs between interpreters, and takes its time, carries `@pytest.mark.ends`: .ci/run has it on
 the oldest and the newest alone. `make test` runs it everywhere.
 
-Many tests read every object of the process that they run in: tests/interpreter goes first, while that is small, and what
-imports much there (`@pytest.mark.imports_much`: matplotlib, IPython, pandas) last of all.
+Many tests read every object of the process that they run in: tests/interpreter goes first, while that is small, and
+what imports much there (`@pytest.mark.imports_much`: matplotlib, IPython, pandas) last of all.
 """
 
 from __future__ import annotations
