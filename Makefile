@@ -20,7 +20,7 @@ native := setup.py $(wildcard csrc/*/*.[ch] csrc/layout/*.py csrc/layout/*.inc s
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-report: $(VENV)/.installed ## set up, build, and report on this interpreter
+report: $(VENV)/.core ## set up, build, and report on this interpreter
 	@$(bin)/python -m meminspect report
 
 test: $(VENV)/.installed ## set up, build, and run all tests (PYTEST_ARGS=... to choose)
@@ -73,8 +73,12 @@ $(VENV)/.built: $(VENV)/.made $(native)
 	@$(bin)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.built pyproject.toml
-	@test $@ -nt pyproject.toml || { echo "Installing"; $(pip) --no-build-isolation --editable ".[$$($(bin)/python -c 'import sysconfig; print("test-free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "test")')]"; }
+$(VENV)/.core: $(VENV)/.built pyproject.toml
+	@test $@ -nt pyproject.toml || { echo "Installing"; $(pip) --no-build-isolation --editable .; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.core pyproject.toml
+	@test $@ -nt pyproject.toml || { echo "Installing what the tests need"; $(pip) --no-build-isolation --editable ".[$$($(bin)/python -c 'import sysconfig; print("test-free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "test")')]"; }
 	@touch $@
 
 $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(VENV)/.installed

@@ -77,7 +77,7 @@ typedef struct mi_census {
     uint64_t pools_left;                /* not walked: the target's time was up */
     uint64_t walk_ns;
     int threads, rounds;
-    mi_census_seen *seen; /* every live block, when asked for */
+    mi_census_seen *seen; /* every live block, when asked for; NULL when time was short */
     size_t seen_count, seen_bytes;
     mi_error large_error; /* MI_OK: malloc's heaps were walked; MI_E_ABSENT: another malloc than glibc's is in force */
     mi_large_totals large;

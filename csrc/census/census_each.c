@@ -52,5 +52,10 @@ mi_error mi_census_list(mi_claims *mine, mi_census *census) {
     census->seen = mi_os_alloc(census->seen_bytes);
     if (!census->seen) return MI_E_MEMORY;
     mi_census_each_block(mine, list_one, &to);
+    if (mi_target_is_late(mine->all->target)) { /* a part of the list is none */
+        mi_os_free(census->seen, census->seen_bytes);
+        census->seen = NULL;
+        census->seen_count = census->seen_bytes = 0;
+    }
     return MI_OK;
 }

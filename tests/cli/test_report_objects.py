@@ -45,6 +45,18 @@ def test_a_hoard_is_a_finding_when_objects_are_asked_for() -> None:
 
 
 @needs_graph
+def test_what_keeps_arenas_is_a_finding() -> None:
+    scattered = "texts = [str(number) * 4 for number in range(600_000)]\nsurvivors = texts[::100]\ndel texts"
+    found = findings(report("--json", "--objects", "--max-pause", "60", "-c", scattered))["pinning_objects"]
+    assert "__main__.survivors" in found["text"]
+    figures = found["figures"]
+    heap = json.loads(report("--json", "-c", scattered + "\ndel survivors"))["pymalloc"]
+    returned = figures["arenas"] - len(heap["arenas"])
+    assert 0.8 * returned <= figures["arenas_that_would_return"] <= returned + 1, (figures, len(heap["arenas"]))
+    assert figures["bytes"] == figures["arenas_that_would_return"] * heap["arena_size"]
+
+
+@needs_graph
 def test_of_another_process(tmp_path: Path) -> None:
     program = subprocess.Popen(
         [sys.executable, "-c", HOARD + WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -56,6 +56,13 @@ def test_each_line_has_what_it_allocated(tracing: None) -> None:
     assert [row.bytes for row in site.types] == sorted((row.bytes for row in site.types), reverse=True)
 
 
+def test_sites_for_which_time_was_short_are_not_called_none(tracing: None) -> None:
+    taken = census(max_pause=0.0, sites=True)
+    assert taken.sites is None
+    assert taken.sites_reason is not None
+    assert "max_pause" in taken.sites_reason
+
+
 def test_sites_and_what_was_not_traced_are_all_live_blocks(tracing: None) -> None:
     taken = census(max_pause=None, sites=True)
     assert taken.sites is not None

@@ -44,7 +44,8 @@ def advice(largest: str, allocator: str) -> str:
     objects = ("pymalloc", "mimalloc", "glibc") if allocator.startswith("malloc") else ("pymalloc", "mimalloc")
     if name.startswith(objects):
         return (
-            "What is live is held by references: `meminspect tracemalloc-report SCRIPT` tells which lines allocated it."
+            "What is live is held by references: `report --objects` names under what it hangs (also with --pid); "
+            "`tracemalloc-report SCRIPT` tells which lines allocated it, and slows the program down for that."
         )
     if name.startswith(("libraries", "files")):
         return "Nothing to free. Imports bring these pages in: python -X importtime lists them."

@@ -12,10 +12,10 @@ ALONE = 0.5  # of the sparse arenas: when so many hold blocks of one size class 
 MANY_OBJECTS_BYTES = 16  # header and rounding that malloc adds to a chunk (malloc/malloc.c: SIZE_SZ, MALLOC_ALIGNMENT)
 HUGE_PAGE = 2 << 20
 TRY_SCATTERED = (
-    "Let the survivors be made apart from the burst (before it, or copied once it is freed: copies fill few pools, "
-    "and the originals then free theirs), keep them in an array instead of as objects, or do the burst in a child "
-    "process (concurrent.futures, max_tasks_per_child) whose memory goes with it. tracemalloc-report tells which line "
-    "made them."
+    "`report --objects` names the objects that keep them, `why TYPE` who holds those of a type (both also with --pid). "
+    "Let go of them, keep their figures in an array instead of as objects, make them anew once the burst is freed "
+    "(pickle.loads(pickle.dumps(...)); copies share strings and numbers) or before it, or do the burst in a child "
+    "process (concurrent.futures, max_tasks_per_child) whose memory goes with it."
 )
 
 

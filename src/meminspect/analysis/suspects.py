@@ -1,15 +1,21 @@
-"""Suspects: one object, or the objects of one type, under which an unlikely share of the heap hangs."""
+"""Suspects: one object, or the objects of one type, under which an unlikely share of the heap hangs, and few objects
+that keep many arenas.
+"""
 
 from __future__ import annotations
 
+from ..models.pinning import Pinning
 from ..models.references import RetainedObject, RetainedSizes
 from ..models.report import Finding
+from .pinning import returned
 from .words import count, percent, size
 
 OBJECT_SHARE = 0.2  # of all bytes: more under one object is no accident
 TYPE_SHARE = 0.3
 DEEPER = 0.8  # what hangs under an object and has so much of it is the suspect in its place
 LEAST_BYTES = 1 << 20
+PIN_STEPS = 6  # of the greedy choice of what to let go
+PIN_SHARE = 0.1  # of all arenas: a step that frees less is not told
 PLUMBING = {"module", "type", "function", "code", "frame"}  # everything of a program hangs under these
 CONTAINERS = {"dict", "list", "tuple", "set", "frozenset", "str", "bytes", "int", "float"}  # of no meaning of their own
 
@@ -17,6 +23,33 @@ CONTAINERS = {"dict", "list", "tuple", "set", "frozenset", "str", "bytes", "int"
 def suspects(sizes: RetainedSizes) -> tuple[Finding, ...]:
     """Findings about objects and types with an unlikely share of what `top_retained()` saw; the largest first."""
     return (*objects(sizes), *types(sizes))
+
+
+def pinned(pinning: Pinning) -> tuple[Finding, ...]:
+    """The finding about the few objects without which the most arenas would go back; none where that is little."""
+    told: list[tuple[str, int]] = []
+    for step in pinning.steps[:PIN_STEPS]:
+        back = returned(step.arenas_emptied, pinning.empty)
+        if back - (told[-1][1] if told else 0) >= PIN_SHARE * pinning.arenas:
+            more = f" and {count(len(step.objects) - 1, 'other')}" if len(step.objects) > 1 else ""
+            told.append((step.objects[0].path.text + more, back))
+    if not told or told[-1][1] * pinning.arena_bytes < LEAST_BYTES:
+        return ()
+    parts = [
+        f"without {name} {count(back, 'arena')} of {pinning.arenas:,} ({size(back * pinning.arena_bytes)})"
+        for name, back in told
+    ]
+    text = f"Arenas would go back to the system: {'; then '.join(parts)}."
+    figures: dict[str, int | float | str] = {
+        "arenas": pinning.arenas,
+        "arenas_that_would_return": told[-1][1],
+        "bytes": told[-1][1] * pinning.arena_bytes,
+    }
+    attempt = (
+        "Let go of them, or keep what they hold otherwise. Each figure is with those before it; the choice is greedy: "
+        "not proven to be the smallest."
+    )
+    return (Finding("pinning_objects", text, figures, attempt),)
 
 
 def unread(reason: str) -> Finding:

@@ -18,6 +18,7 @@ from meminspect.launch.program import Program, is_snapshot
 if TYPE_CHECKING:
     from meminspect.models.census import Census
     from meminspect.models.contents import Contents
+    from meminspect.models.pinning import Pinning
     from meminspect.models.references import RetainedSizes
     from meminspect.models.report import Report
 
@@ -121,6 +122,7 @@ class Page:
         self.with_argv: bool = options.get("with_argv", False)
         self.objects: bool = options.get("objects", False)
         self.program = program
+        self.pinning: Pinning | None = None
         self.top: RetainedSizes | str = "a snapshot holds it with --objects alone: see 'why'"
         if self.as_html:
             from meminspect.views import html_page
@@ -158,17 +160,19 @@ class Page:
             context["with_argv"] = True
         taken = raw.get("census")
         if self.retained:
-            self.top = retained_of(raw.get("references"))
+            self.top, self.pinning = references_of(raw.get("references"))
         return self.document(self.with_suspects(build(raw, context)), census_of(taken), contents_of(taken))
 
     def with_suspects(self, report: Report) -> Report:
         """The same with what is unlikely about what retains most, behind the findings that it has."""
         if isinstance(self.top, str) and not self.objects:
             return report
-        from meminspect.analysis.suspects import suspects, unread
+        from meminspect.analysis.suspects import pinned, suspects, unread
 
-        found = (unread(self.top),) if isinstance(self.top, str) else suspects(self.top)
-        return replace(report, findings=(*report.findings, *found))
+        if isinstance(self.top, str):
+            return replace(report, findings=(*report.findings, unread(self.top)))
+        keeping = pinned(self.pinning) if self.pinning is not None else ()
+        return replace(report, findings=(*report.findings, *keeping, *suspects(self.top)))
 
     def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         """The report in the form that was asked for."""
@@ -203,13 +207,22 @@ def contents_of(raw: Mapping[str, Any] | None) -> Contents | None:
     return build(raw)
 
 
-def retained_of(raw: Mapping[str, Any] | None) -> RetainedSizes | str:
-    """What retains most, or why that is not known."""
+def references_of(raw: Mapping[str, Any] | None) -> tuple[RetainedSizes | str, Pinning | None]:
+    """What retains most, or why that is not known; and what keeps arenas."""
     if raw is None:
-        return "the references were not read"
+        return "the references were not read", None
     if "error" in raw:
-        return str(raw.get("reason") or raw["error"])
+        return str(raw.get("reason") or raw["error"]), None
+    from meminspect.probes import pinning
     from meminspect.probes.references import build_top, without_keys
 
     top = build_top(raw)
-    return replace(top, rows=tuple(replace(row, path=without_keys(row.path)) for row in top.rows))
+    top = replace(top, rows=tuple(replace(row, path=without_keys(row.path)) for row in top.rows))
+    if raw["keys"] is None:
+        return top, None
+    keeping = pinning.build(raw)
+    steps = [
+        replace(step, objects=tuple(replace(one, path=without_keys(one.path)) for one in step.objects))
+        for step in keeping.steps
+    ]
+    return top, replace(keeping, steps=tuple(steps))

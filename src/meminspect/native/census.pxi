@@ -460,6 +460,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         raw["exporters"] = (lent.count, lent.refused) if foreign == "call" else None
         if frozen is not None and frozen["missing_bytes"]:
             raw["reasons"].append(f"{frozen['missing_bytes']} bytes of memory are kept from copies (MADV_DONTFORK)")
+        if blocks and result.found.census.seen == NULL:
+            check(MI_E_LATE)
         if blocks:
             raw["seen"] = (<char *>result.found.census.seen)[:result.found.census.seen_count * sizeof(mi_census_seen)]
             raw["type_addresses"] = b"".join([

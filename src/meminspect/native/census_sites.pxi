@@ -52,11 +52,14 @@ cdef dict sites_of(const mi_census_found *found, uint32_t padding, list names):
 
 
 cdef dict sites_or_reason(const mi_census_found *found, uint32_t padding, list names):
-    """sites_of(), or why there is none: tracemalloc does not trace."""
+    """sites_of(), or why there is none: tracemalloc does not trace, or the list of blocks was not ready in time."""
     import _tracemalloc
     if not _tracemalloc.is_tracing():
         return {"sites": None, "untraced": None,
                 "reason": "tracemalloc is not tracing (python -X tracemalloc, or tracemalloc.start())"}
+    if found.census.seen == NULL:
+        return {"sites": None, "untraced": None,
+                "reason": "listing each block for them took longer than the program may be kept waiting (max_pause)"}
     return {**sites_of(found, padding, names), "reason": None}
 
 

@@ -22,6 +22,7 @@ RAW_SECTIONS = ("heap", "gc", "gil", "python", "process", "memory")
 # those that walk what grows with the program, while it waits
 RAW_PAUSING = ("heap", "gc", "memory")
 RAW_CONTENTS = 1500000  # blocks whose content is told for a page that draws them
+RAW_KEYS = 16  # objects at most which together keep an arena (probes/pinning.py)
 RAW_RETAINED = 60  # objects with the largest retained sizes: what a page shows, and what may be suspect
 
 
@@ -60,7 +61,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
     stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
                   is bytes in marshal's format: its values must not lie in what is measured after it
     consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap
-    retained -- and the objects with the largest retained sizes
+    retained -- and the objects with the largest retained sizes, and those that keep arenas
     objects -- with `stored`: and every object and reference, read last
     """
     functions = globals()
@@ -90,7 +91,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
             raw["census"] = failed(error)
     if retained:
         try:
-            raw["references"] = references_capture(top=RAW_RETAINED, max_pause=max_pause)
+            raw["references"] = references_capture(top=RAW_RETAINED, keys=RAW_KEYS, max_pause=max_pause)
         except Exception as error:
             raw["references"] = failed(error)
     if objects:

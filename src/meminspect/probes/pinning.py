@@ -105,7 +105,7 @@ def pins_of(raw: Mapping[str, Any]) -> tuple[ArenaPin, ...]:
             if found is None
             else tuple(PinningObject(node_of(node), None, path_of(path, raw["pause_s"])) for node, path in found),
         )
-        for address, size, blocks, unknown, types, found in raw["arenas"]
+        for address, size, blocks, unknown, types, found in raw["arenas"] or ()
     )
 
 

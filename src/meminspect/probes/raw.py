@@ -17,7 +17,8 @@ def take(max_pause: float | None = 1.0, *, drawn: bool = False, retained: bool =
                  and say so; None: no ceiling
     drawn -- with a record of each pool, a bitmap of the live blocks, and a census (section `census`), for a view that
                  draws them
-    retained -- and the objects with the largest retained sizes (section `references`)
+    retained -- and the objects with the largest retained sizes, and those that keep arenas (section
+                `references`)
     """
     from meminspect import _native
 

@@ -19,7 +19,6 @@ from ..errors import MeminspectError
 STARTTIME = 19  # of /proc/PID/stat, behind the command's closing parenthesis (proc(5), field 22)
 PYTHON_FILE = re.compile(r"(lib)?python[0-9.]*[a-z]*(\.so[0-9.]*)?( \(deleted\))?$")
 RUNTIME_SYMBOL = b"\0_PyRuntime\0"  # as it stands in the string table of a file that holds an interpreter
-RETAINED = 60  # rows, as native/raw.pxi has them of this process
 CAPTURES = ("heap", "gc", "gil", "process", "memory")  # the order of native/raw.pxi
 
 
@@ -31,7 +30,7 @@ def take(pid: int, *, drawn: bool = False, retained: bool = False) -> tuple[dict
     """The raw captures of another process, and the context for `probes.report.build`.
 
     drawn -- with a record of each pool, a bitmap of the live blocks, and a census
-    retained -- with the objects with the largest retained sizes
+    retained -- with the objects with the largest retained sizes, and those that keep arenas
 
     Raises RemoteError, in this order: no such process; not permitted; not a Python; another build of Python; no
     interpreter runs in it; it ended while it was read.
@@ -44,7 +43,9 @@ def take(pid: int, *, drawn: bool = False, retained: bool = False) -> tuple[dict
     if drawn:
         raw["census"] = _guarded(_native.census_outside_capture, pid)
     if retained:
-        raw["references"] = _guarded(_native.references_outside_capture, pid, top=RETAINED)
+        raw["references"] = _guarded(
+            _native.references_outside_capture, pid, top=_native.RAW_RETAINED, keys=_native.RAW_KEYS
+        )
     _still_there(pid, born)
     executable = _link(pid)
     raw["python"]["executable"] = executable

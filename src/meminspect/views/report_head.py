@@ -114,7 +114,8 @@ def what_to_do(page: Page, report: Report) -> None:
     page.heading("What to do")
     if not report.findings:
         page.indented(("Nothing that the figures tell.", ""))
-    for number, finding in enumerate(report.findings, 1):
+    told = [finding for finding in report.findings if finding.try_ or not stated_above(report, finding)]
+    for number, finding in enumerate(told, 1):
         lead = f"{number:3}."
         if not stated_above(report, finding):
             page.indented((finding.text, ""), indent=5, lead=lead)

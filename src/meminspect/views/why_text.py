@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..analysis.pinning import returned
 from ..analysis.words import count, seconds, size
 from ..models.pinning import Pinning, Why
 from .page import ANSWER, DIM, WARN, Column, Page
@@ -134,12 +135,13 @@ def everything(page: Page, pinning: Pinning) -> None:
     )
     if not pinning.steps:
         return
-    page.heading(
-        "What frees the most arenas", "chosen greedily: not proven to be the smallest set; each line with those above"
-    )
+    page.heading("What frees the most arenas", "chosen greedily: not proven to be the smallest set")
+    page.line("The figures of each line are those with all lines above it: what goes back is whole arenas.")
     rows = []
     for item in pinning.steps:
         first = item.objects[0].path.text if item.objects else ""
         more = f" and {count(len(item.objects) - 1, 'other')}" if len(item.objects) > 1 else ""
-        rows.append([first + more, f"{item.arenas_emptied:,}", size(item.freed_bytes)])
-    page.table([Column("let go", grow=True), Column("arenas", figures=True), Column("freed", figures=True)], rows)
+        back = returned(item.arenas_emptied, pinning.empty)
+        rows.append([first + more, f"{back:,}", size(back * pinning.arena_bytes), size(item.freed_bytes)])
+    names = ("arenas back", "to the system", "of objects")
+    page.table([Column("let go", grow=True), *(Column(name, figures=True) for name in names)], rows)
