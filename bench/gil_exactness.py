@@ -23,19 +23,7 @@ from pathlib import Path
 from gil_trace import cpu_and_io, ping_pong, run, sleep_zero, two_cpu
 
 NATIVE_THREADS = 1_000
-NATIVE = """
-#include <pthread.h>
-#include <stddef.h>
-int PyGILState_Ensure(void);
-void PyGILState_Release(int);
-static void *once(void *unused) { PyGILState_Release(PyGILState_Ensure()); return unused; }
-int one_after_another(int count) {
-    pthread_t thread;
-    while (count--)
-        if (pthread_create(&thread, NULL, once, NULL) || pthread_join(thread, NULL)) return -1;
-    return 0;
-}
-"""
+NATIVE = Path(__file__).parent.parent / "tests" / "native" / "native_threads.c"
 INSIDE = "import time\nfor _ in range(500): time.sleep(0)"
 
 
@@ -55,9 +43,8 @@ def native_threads(folder: str) -> Callable[[], object] | None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         return None
-    source, library = Path(folder, "native.c"), Path(folder, "native.so")
-    source.write_text(NATIVE)
-    subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(library), "-pthread"], check=True)
+    library = Path(folder, "native.so")
+    subprocess.run([compiler, "-shared", "-fPIC", str(NATIVE), "-o", str(library), "-pthread"], check=True)
     function = ctypes.CDLL(str(library)).one_after_another
     function(1)
     return lambda: function(NATIVE_THREADS)

@@ -13,9 +13,12 @@ what imports much there (`@pytest.mark.imports_much`: matplotlib, IPython, panda
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import sysconfig
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} is required where MEMINSPECT_CI=1, and was skipped: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Of a source in tests/native, by its name: the path of the shared library that it makes."""
+    made: dict[str, str] = {}
+
+    def library(name: str) -> str:
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        if compiler is None:
+            pytest.skip("no C compiler")
+        if name not in made:
+            source = Path(__file__).parent / "native" / f"{name}.c"
+            made[name] = str(tmp_path_factory.mktemp("planted") / f"{name}.so")
+            subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(source), "-o", made[name], "-pthread"], check=True)
+        return made[name]
+
+    return library

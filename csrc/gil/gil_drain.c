@@ -11,14 +11,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gil_fork.h"
 #include "gil_long_hold.h"
 
 #define DRAIN_EVERY_NS 10000000L
 #define LOOKS_AT_NAMES_EVERY 10 /* drains */
 
 static pthread_t drainer;
+static int32_t drainer_id; /* the kernel's; read after its end */
 static pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake;
 static int stopping; /* under wake_lock */
@@ -48,6 +51,7 @@ static void read_names(uint32_t *seen, int all) {
 static void *drain_run(void *unused) {
     uint32_t seen = 1;
     unsigned turn = 0;
+    drainer_id = (int32_t)syscall(SYS_gettid);
     prctl(PR_SET_NAME, "meminspect-gil");
     for (int last = 0; !last; turn++) {
         struct timespec until;
@@ -75,7 +79,7 @@ static void *drain_run(void *unused) {
     return unused;
 }
 
-int mi_gil_drain_start(void) {
+static int begin(void) {
     enum { STACK = 256 << 10 };
     pthread_attr_t attributes;
     sigset_t all, old;
@@ -90,15 +94,69 @@ int mi_gil_drain_start(void) {
     return !error;
 }
 
-void mi_gil_drain_stop(void) {
+static void end(void) {
     pthread_mutex_lock(&wake_lock);
     stopping = 1;
     pthread_cond_signal(&wake);
     pthread_mutex_unlock(&wake_lock);
-    pthread_join(drainer, NULL);
+    mi_gil_join(drainer, drainer_id);
+}
+
+/* ---- its lives: one for a trace, but for forks ---------------------------------------------------------------------- */
+
+static pthread_mutex_t lives = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static int runs, pauses;
+static int owed; /* it is to run again after the last pause: then mi_gil_tracing.drain_due is set */
+
+int mi_gil_drain_start(void) {
+    pthread_mutex_lock(&lives);
+    int begun = runs = begin();
+    pthread_mutex_unlock(&lives);
+    return begun;
+}
+
+void mi_gil_drain_stop(void) {
+    pthread_mutex_lock(&lives);
+    if (runs) end();
+    runs = owed = 0;
+    atomic_store(&mi_gil_tracing.drain_due, 0);
+    pthread_mutex_unlock(&lives);
+}
+
+void mi_gil_trace_pause(void) {
+    pthread_mutex_lock(&lives);
+    pauses++;
+    atomic_store(&mi_gil_tracing.drain_due, 0);
+    if (runs) {
+        end();
+        runs = 0;
+        owed = 1;
+    }
+    pthread_mutex_unlock(&lives);
+}
+
+void mi_gil_trace_resume(void) {
+    pthread_mutex_lock(&lives);
+    if (pauses) pauses--;
+    if (!pauses && owed) atomic_store(&mi_gil_tracing.drain_due, 1);
+    pthread_mutex_unlock(&lives);
+}
+
+void mi_gil_drain_again(void) {
+    int error = errno; /* of the code that lets the GIL go */
+    pthread_mutex_lock(&lives);
+    if (atomic_exchange(&mi_gil_tracing.drain_due, 0)) {
+        owed = 0;
+        runs = begin(); /* if not, the rings fill, and what is lost is counted */
+    }
+    pthread_mutex_unlock(&lives);
+    errno = error;
 }
 
 void mi_gil_drain_prepare(void) {
+    lives = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    runs = owed = pauses = 0;
+    atomic_store(&mi_gil_tracing.drain_due, 0);
     wake_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
@@ -106,4 +164,9 @@ void mi_gil_drain_prepare(void) {
     pthread_cond_init(&wake, &clock);
     pthread_condattr_destroy(&clock);
 }
+#else
+#include "gil_fork.h"
+
+void mi_gil_trace_pause(void) {}
+void mi_gil_trace_resume(void) {}
 #endif

@@ -59,7 +59,8 @@ void mi_gil_put_of(mi_traced_gil *gil, mi_gil_event_kind kind, uint32_t thread, 
 static void hold_ends(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
     mi_gil_add(&mi_gil_threads(mi_gil_tracing.region)[thread].held, time - gil->hold_begin);
     gil->held = 0;
-    atomic_store_explicit(&gil->holder, 0, memory_order_relaxed);
+    gil->holder = 0;
+    atomic_store_explicit(&gil->holder_self, 0, memory_order_relaxed);
     atomic_store_explicit(&gil->counts->holder, 0, memory_order_relaxed);
     atomic_store_explicit(&gil->counts->held_since, 0, memory_order_relaxed);
 }
@@ -69,7 +70,8 @@ void mi_gil_hold_begins(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
     gil->hold_begin = time;
     gil->asked = 0;
     gil->asker = 0;
-    atomic_store_explicit(&gil->holder, thread, memory_order_relaxed);
+    gil->holder = thread;
+    atomic_store_explicit(&gil->holder_self, thread ? mi_gil_self() : 0, memory_order_relaxed);
     atomic_store_explicit(&gil->counts->holder, thread, memory_order_relaxed);
     atomic_store_explicit(&gil->counts->held_since, time, memory_order_relaxed);
 }
@@ -82,9 +84,15 @@ void mi_gil_become_known(mi_traced_gil *gil) {
     gil->known = 1;
 }
 
+/* When a thread asked for the GIL that it has, or gives up, at `time`; 0: before the trace. */
+static uint64_t request_of(uint32_t thread, uint64_t time) {
+    uint64_t request = thread ? mi_gil_tracing.notes[thread].request : MI_GIL_AT_ONCE;
+    return request == MI_GIL_AT_ONCE ? time : request;
+}
+
 static void acquired(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
     mi_gil_thread_row *row = &mi_gil_threads(mi_gil_tracing.region)[thread];
-    uint64_t request = thread ? mi_gil_tracing.notes[thread].request : time;
+    uint64_t request = request_of(thread, time);
     uintptr_t last_holder = mi_gil_last_holder(gil->address);
     int32_t tid = mi_gil_tid_of(thread);
     if (last_holder != gil->last_holder) {
@@ -148,27 +156,46 @@ void mi_gil_leave(mi_traced_gil *gil) {
 }
 
 /* The beginning of take_gil (a request) or of drop_gil (this thread holds the GIL). Only with the mutex held is it known
- * that the trace goes on: nothing is written before. */
+ * that the trace goes on: nothing is written before. The clock is read as seldom as can be, it costs more than all else
+ * here: where the mutex and the GIL were free, the moment at which the thread has it is the one at which it asked. */
 int mi_gil_lock_in_place(pthread_mutex_t *mutex) {
     mi_traced_gil *gil = mi_gil_traced(mutex);
-    if (!gil) return mi_gil_tracing.original.lock(mutex);
-    uintptr_t known = (uintptr_t)pthread_getspecific(mi_gil_tracing.self_key);
-    uint32_t holder = atomic_load_explicit(&gil->holder, memory_order_relaxed);
-    if (holder && known == self_word(atomic_load_explicit(&mi_gil_tracing.generation, memory_order_relaxed), holder))
-        return mi_gil_tracing.original.lock(mutex); /* to drop it */
-    uint64_t request = mi_gil_now();
-    int error = mi_gil_tracing.original.lock(mutex);
+    uintptr_t self = mi_gil_self();
+    if (!gil || atomic_load_explicit(&gil->holder_self, memory_order_relaxed) == self) /* to drop it */
+        return mi_gil_tracing.original.lock(mutex);
+    uint64_t request = MI_GIL_AT_ONCE;
+    int error = pthread_mutex_trylock(mutex);
+    if (error) {
+        request = mi_gil_now();
+        error = mi_gil_tracing.original.lock(mutex);
+    }
     if (error || !mi_gil_enter(gil, mutex)) return error;
     uint32_t row = mi_gil_own_row();
-    if (row) mi_gil_tracing.notes[row].request = request;
-    if (row) mi_gil_tracing.notes[row].waiting = 0;
+    gil->locker = self;
+    gil->locker_row = row;
+    if (row) {
+        mi_own_notes *notes = &mi_gil_tracing.notes[row];
+        notes->waiting = 0;
+        notes->wait_began = mi_gil_locked(gil->address) ? mi_gil_now() : 0;
+        notes->request = request == MI_GIL_AT_ONCE && notes->wait_began ? notes->wait_began : request;
+    }
     mi_gil_leave(gil);
     return error;
 }
 
+/* The calling thread's row, of one that holds the mutex. Who holds the GIL, and who took the mutex, lives: nobody else can
+ * be at its address. */
+static uint32_t row_of_locker(mi_traced_gil *gil) {
+    uintptr_t self = mi_gil_self(), locker = gil->locker;
+    gil->locker = 0;
+    if (locker == self) return gil->locker_row;
+    if (atomic_load_explicit(&gil->holder_self, memory_order_relaxed) == self) return gil->holder;
+    return mi_gil_own_row();
+}
+
 static void before_unlock(mi_traced_gil *gil) {
     uint64_t time = mi_gil_now();
-    uint32_t row = mi_gil_own_row();
+    uint32_t row = row_of_locker(gil);
     int locked = mi_gil_locked(gil->address);
     if (!gil->known) {
         mi_gil_become_known(gil);
@@ -181,17 +208,21 @@ static void before_unlock(mi_traced_gil *gil) {
         acquired(gil, row, time);
     } else { /* nobody has let it go, so this thread gives up waiting: the interpreter ends */
         mi_gil_add(&gil->counts->abandoned, 1);
-        mi_gil_put_of(gil, MI_GIL_ABANDONED, row, time, row ? mi_gil_tracing.notes[row].request : 0, 0);
+        mi_gil_put_of(gil, MI_GIL_ABANDONED, row, time, request_of(row, time), 0);
     }
 }
 
 int mi_gil_unlock_in_place(pthread_mutex_t *mutex) {
     mi_traced_gil *gil = mi_gil_traced(mutex);
+    int is_free = 0;
     if (gil && mi_gil_enter(gil, mutex)) {
         before_unlock(gil);
+        is_free = !gil->held;
         mi_gil_leave(gil);
     }
-    return mi_gil_tracing.original.unlock(mutex);
+    int error = mi_gil_tracing.original.unlock(mutex);
+    if (is_free && atomic_load_explicit(&mi_gil_tracing.drain_due, memory_order_relaxed)) mi_gil_drain_again();
+    return error;
 }
 
 int mi_gil_timedwait_in_place(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {
@@ -200,10 +231,12 @@ int mi_gil_timedwait_in_place(pthread_cond_t *cond, pthread_mutex_t *mutex, cons
     uintptr_t address = gil->address;
     uint64_t switch_number = mi_gil_switch_number(address);
     if (mi_gil_enter(gil, mutex)) {
-        uint32_t row = mi_gil_own_row();
-        if (row && !mi_gil_tracing.notes[row].waiting) {
-            mi_gil_tracing.notes[row].waiting = 1;
-            mi_gil_put_of(gil, MI_GIL_WAIT, row, mi_gil_now(), mi_gil_tracing.notes[row].request, 0);
+        uint32_t row = row_of_locker(gil); /* the wait lets the mutex go */
+        mi_own_notes *notes = &mi_gil_tracing.notes[row];
+        if (row && !notes->waiting) {
+            notes->waiting = 1;
+            mi_gil_put_of(gil, MI_GIL_WAIT, row, notes->wait_began ? notes->wait_began : mi_gil_now(), notes->request,
+                          0);
         }
         mi_gil_leave(gil);
     }

@@ -45,7 +45,9 @@ static mi_error open_gil(uintptr_t address, int64_t interpreter, gil_origin orig
     gil->last_holder = 0;
     gil->looked_at = 0;
     atomic_store(&gil->busy, 0);
-    atomic_store(&gil->holder, 0);
+    gil->holder = gil->locker_row = 0;
+    gil->locker = 0;
+    atomic_store(&gil->holder_self, 0);
     atomic_store(&region->gils, index + 1);
     if (gil->known) atomic_store(&row->counts.switch_number_begin, mi_gil_switch_number(address));
     if (origin == OWN_GIL) {
@@ -72,8 +74,7 @@ static void close_gil(mi_traced_gil *gil) {
     while (atomic_load(&gil->busy)) sched_yield();
     atomic_store(&gil->counts->closed, 1);
     if (gil->held) {
-        uint32_t holder = atomic_load(&gil->holder);
-        mi_gil_add(&mi_gil_threads(mi_gil_tracing.region)[holder].held, mi_gil_now() - gil->hold_begin);
+        mi_gil_add(&mi_gil_threads(mi_gil_tracing.region)[gil->holder].held, mi_gil_now() - gil->hold_begin);
     }
 }
 

@@ -14,10 +14,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <x86intrin.h>
 #endif
-
-#include "os.h"
 
 /* 2 MiB: 320 ms of 200,000 events a second, if the drain were kept from running for so long */
 #define RING_EVENTS ((uint64_t)1 << 16)
@@ -50,14 +47,6 @@ mi_gil_clock mi_gil_clock_best(void) {
     if (counter_is_invariant() && kernel_keeps_time_by_it()) return MI_GIL_CLOCK_TSC;
 #endif
     return MI_GIL_CLOCK_MONOTONIC;
-}
-
-uint64_t mi_gil_clock_read(mi_gil_clock clock) {
-#if defined(__x86_64__)
-    if (clock == MI_GIL_CLOCK_TSC) return __rdtsc();
-#endif
-    (void)clock;
-    return mi_os_now_ns();
 }
 
 /* Ticks between two readings of the other clock: of some tries the one that took least, so that an interruption between

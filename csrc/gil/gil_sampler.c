@@ -14,7 +14,10 @@
 
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #endif
+
+#include "gil_fork.h"
 
 enum { GIL_BYTES = 512, WAITERS_SHIFT = 3, STACK = 256 << 10 };
 
@@ -27,7 +30,8 @@ static struct {
     uint64_t every_ns;
     long waiters_at; /* offset of __wrefs within a pthread_cond_t, -1: not known */
     pthread_t thread;
-    int running;
+    int32_t thread_id;               /* the kernel's */
+    int running, has_thread, pauses; /* has_thread: not while the program forks, `pauses` times at once */
     _Atomic uint32_t stopping;
     uint64_t random;
     uint64_t first_switches;
@@ -229,6 +233,7 @@ static uint64_t next_interval(void) {
 static void *sampler_run(void *unused) {
     struct timespec cpu;
 #ifdef __linux__
+    sampler.thread_id = (int32_t)syscall(SYS_gettid);
     prctl(PR_SET_NAME, "meminspect-look");
     prctl(PR_SET_TIMERSLACK, (unsigned long)(sampler.every_ns / 20), 0, 0, 0); /* may be woken together with others */
 #endif
@@ -245,13 +250,17 @@ static void *sampler_run(void *unused) {
     }
     end_run();
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
-    sampler.result.cpu_ns = (uint64_t)cpu.tv_sec * 1000000000u + (uint64_t)cpu.tv_nsec;
+    sampler.result.cpu_ns += (uint64_t)cpu.tv_sec * 1000000000u + (uint64_t)cpu.tv_nsec;
     return unused;
 }
 
+/* Guards the thread's beginning and end, and how many forks it stands back for. */
+static pthread_mutex_t lives = PTHREAD_MUTEX_INITIALIZER;
+
 /* In a child after fork there is no sampling thread. */
 static void in_child(void) {
-    sampler.running = 0;
+    sampler.running = sampler.has_thread = sampler.pauses = 0;
+    lives = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     trial_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
@@ -266,14 +275,49 @@ static int is_static(uintptr_t gil) {
     return gil == main + (uintptr_t)layout->interpreter_gil_storage;
 }
 
-mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, uintptr_t gil, double rate_hz) {
-    static int prepared;
+/* Under `lives`. */
+static void begin(void) {
     pthread_attr_t attributes;
     sigset_t all, old;
+    atomic_store(&sampler.stopping, 0);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* the program's handlers run in the program's threads */
+    sampler.has_thread = !pthread_create(&sampler.thread, &attributes, sampler_run, NULL);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+static void end(void) {
+    if (!sampler.has_thread) return;
+    atomic_store(&sampler.stopping, 1);
+    mi_os_wake_word(&sampler.stopping);
+    mi_gil_join(sampler.thread, sampler.thread_id);
+    sampler.has_thread = 0;
+}
+
+void mi_gil_sampler_pause(void) {
+    pthread_mutex_lock(&lives);
+    sampler.pauses++;
+    end();
+    pthread_mutex_unlock(&lives);
+}
+
+void mi_gil_sampler_resume(void) {
+    pthread_mutex_lock(&lives);
+    if (sampler.pauses) sampler.pauses--;
+    if (!sampler.pauses && sampler.running && !sampler.has_thread) begin();
+    pthread_mutex_unlock(&lives);
+}
+
+mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, uintptr_t gil, double rate_hz) {
+    static int prepared;
     if (sampler.running) return MI_E_LIMIT;
     if (!prepared) {
         if (pthread_atfork(NULL, NULL, in_child)) return MI_E_OS;
         sampler.waiters_at = gil ? find_waiters() : -1;
+        sampler.pauses = 0; /* of a parent, before which this was not prepared */
         prepared = 1;
     }
     if (!sampler.listed) sampler.listed = mi_os_alloc(MI_SAMPLED_THREADS_MOST * sizeof *sampler.listed);
@@ -291,26 +335,23 @@ mi_error mi_gil_sampler_start(const mi_runtime *runtime, uintptr_t interpreter, 
     sampler.result.begin_ns = mi_os_now_ns();
     sampler.random = sampler.result.begin_ns | 1;
     sampler.run = 0;
-    atomic_store(&sampler.stopping, 0);
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* the program's handlers run in the program's threads */
-    int failed = pthread_create(&sampler.thread, &attributes, sampler_run, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attributes);
-    sampler.running = !failed;
-    return failed ? MI_E_OS : MI_OK;
+    pthread_mutex_lock(&lives);
+    begin();
+    int begun = sampler.running = sampler.has_thread;
+    pthread_mutex_unlock(&lives);
+    return begun ? MI_OK : MI_E_OS;
 }
 
 const mi_gil_sampling *mi_gil_sampler_stop(void) {
-    if (!sampler.running) return NULL;
-    atomic_store(&sampler.stopping, 1);
-    mi_os_wake_word(&sampler.stopping);
-    pthread_join(sampler.thread, NULL);
-    sampler.result.end_ns = mi_os_now_ns();
-    sampler.running = 0;
-    return &sampler.result;
+    pthread_mutex_lock(&lives);
+    int ran = sampler.running;
+    if (ran) {
+        end();
+        sampler.result.end_ns = mi_os_now_ns();
+        sampler.running = 0;
+    }
+    pthread_mutex_unlock(&lives);
+    return ran ? &sampler.result : NULL;
 }
 
 int mi_gil_sampler_runs(void) { return sampler.running; }

@@ -29,18 +29,24 @@ typedef struct mi_traced_gil {
     int32_t last_tid; /* the OS thread that had it last, 0: not known */
     uint64_t hold_begin;
     uintptr_t last_holder;
-    int asked, last_forced;  /* a drop request is pending; it was at the last release */
-    uint32_t asker;          /* row of the thread whose wait timed out */
-    _Atomic uint32_t holder; /* row; read without the mutex by threads that ask whether it is them */
-    uint64_t looked_at;      /* the drain's: the beginning of the last hold that it took a sample of */
+    int asked, last_forced; /* a drop request is pending; it was at the last release */
+    uint32_t asker;         /* row of the thread whose wait timed out */
+    uint32_t holder;        /* row */
+    /* The holder by mi_gil_self(), 0: not known; read without the mutex by threads that ask whether it is them. */
+    _Atomic uintptr_t holder_self;
+    /* Who took the mutex, and its row, until the mutex is let go: saves the unlock behind it a look-up. */
+    uintptr_t locker;
+    uint32_t locker_row;
+    uint64_t looked_at; /* the drain's: the beginning of the last hold that it took a sample of */
 } mi_traced_gil;
 
 /* A thread's own notes, by its row. In memory that is never given back: a thread may write here after a stop. */
 typedef struct mi_own_notes {
     int32_t tid;
-    int waiting;      /* its WAIT is noted */
-    uint64_t request; /* when it asked for the GIL, 0: before the trace */
-    char padding[48];
+    int waiting;         /* its WAIT is noted */
+    uint64_t request;    /* when it asked for the GIL, 0: before the trace, MI_GIL_AT_ONCE */
+    uint64_t wait_began; /* when it found the GIL taken, 0: it has not yet */
+    char padding[40];
 } mi_own_notes;
 _Static_assert(sizeof(mi_own_notes) == 64, "a cache line each");
 
@@ -66,15 +72,19 @@ typedef struct mi_gil_session {
     mi_own_notes *notes;
     pthread_key_t self_key;   /* generation << 17 | row */
     pthread_mutex_t registry; /* guards the opening and closing of GILs */
-    int drains;
-    int owner; /* process that the trace is of */
+    int owner;                /* process that the trace is of */
+    _Atomic int drain_due;    /* the program has forked: the drain is to begin again */
 } mi_gil_session;
 
-extern mi_gil_session mi_gil_tracing;
+/* hidden, though only declared here: else each access goes by way of the table of global offsets */
+extern __attribute__((visibility("hidden"))) mi_gil_session mi_gil_tracing;
 
 /* ---- gil_events.c ----------------------------------------------------------------------------------------------------- */
 
-enum { MI_GIL_ROW_BITS = 17 };
+enum {
+    MI_GIL_ROW_BITS = 17,
+    MI_GIL_AT_ONCE = 1 /* as a request: the GIL was free, so it was asked for at the moment it was had */
+};
 
 /* The calling thread's row in this session; a new one at its first event. 0 when there is no more room. With the mutex of
  * an open GIL held, so that the session is not ended meanwhile. */
@@ -104,11 +114,22 @@ mi_error mi_gil_open_all(const mi_gil_start *start);
 void mi_gil_close_all(void);
 
 int mi_gil_drain_start(void);
-void mi_gil_drain_stop(void);
+void mi_gil_drain_stop(void); /* if it runs */
+/* Begins it again after a fork, if that is due. */
+void mi_gil_drain_again(void);
 /* The drain's lock, made new: once, and in a child after fork. */
 void mi_gil_drain_prepare(void);
 
 /* ---- a GIL's own fields ----------------------------------------------------------------------------------------------- */
+
+/* Tells the calling thread from all that live. */
+static inline uintptr_t mi_gil_self(void) {
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+    return (uintptr_t)__builtin_thread_pointer();
+#else
+    return (uintptr_t)pthread_self();
+#endif
+}
 
 static inline uint64_t mi_gil_now(void) { return mi_gil_clock_read(mi_gil_tracing.clock); }
 

@@ -16,16 +16,15 @@ mi_gil_session mi_gil_tracing = {.registry = PTHREAD_MUTEX_INITIALIZER};
 /* In a child after fork: the trace, its thread and its memory are the parent's. */
 static void in_child(void) {
     size_t foreign;
+    mi_gil_drain_prepare();
     if (!atomic_load(&mi_gil_tracing.generation)) return;
     for (uint32_t at = 0; at < MI_GILS_MOST; at++) atomic_store(&mi_gil_tracing.gils[at].mutex, NULL);
     atomic_store(&mi_gil_tracing.count, 0);
     atomic_store(&mi_gil_tracing.generation, 0);
     mi_gil_tracing.region = NULL;
-    mi_gil_tracing.drains = 0;
     mi_gil_code_forget();
     mi_relocations_restore(&mi_gil_tracing.calls, &foreign);
     mi_gil_tracing.registry = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    mi_gil_drain_prepare();
 }
 
 static mi_error prepare_once(void) {
@@ -103,8 +102,7 @@ mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start) {
     }
     if (!error) {
         atomic_store(&region->state, MI_GIL_TRACING);
-        mi_gil_tracing.drains = !start->quiet && mi_gil_drain_start();
-        if (!start->quiet && !mi_gil_tracing.drains) error = MI_E_OS;
+        if (!start->quiet && !mi_gil_drain_start()) error = MI_E_OS;
     }
     if (error) {
         mi_gil_trace_stop(&foreign);
@@ -129,8 +127,7 @@ mi_error mi_gil_trace_stop(size_t *foreign) {
 
 void mi_gil_trace_finish(void) {
     if (!mi_gil_tracing.region) return;
-    if (mi_gil_tracing.drains) mi_gil_drain_stop();
-    mi_gil_tracing.drains = 0;
+    mi_gil_drain_stop();
     mi_gil_drain(mi_gil_tracing.region);
     mi_gil_code_end();
     atomic_store(&mi_gil_tracing.region->state, MI_GIL_STOPPED);

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,93 +21,6 @@ pytestmark = [
     pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="this build has no GIL to trace"),
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the planted code knows x86-64's relocations"),
 ]
-REFUSES = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <link.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-static uintptr_t inside, first = UINTPTR_MAX, last;
-
-static int look(struct dl_phdr_info *info, size_t size, void *unused) {
-    const ElfW(Dyn) *entry = NULL;
-    const ElfW(Sym) *symbols = NULL;
-    const char *strings = NULL;
-    const ElfW(Rela) *tables[2] = {0};
-    size_t bytes[2] = {0};
-    int holds = 0;
-    (void)size, (void)unused;
-    for (int at = 0; at < info->dlpi_phnum; at++) {
-        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[at].p_vaddr;
-        if (info->dlpi_phdr[at].p_type == PT_LOAD && inside - start < info->dlpi_phdr[at].p_memsz) holds = 1;
-        if (info->dlpi_phdr[at].p_type == PT_DYNAMIC) entry = (const void *)start;
-    }
-    for (; holds && entry && entry->d_tag; entry++) {
-        if (entry->d_tag == DT_SYMTAB) symbols = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_STRTAB) strings = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_JMPREL) tables[0] = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_PLTRELSZ) bytes[0] = entry->d_un.d_val;
-        if (entry->d_tag == DT_RELA) tables[1] = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_RELASZ) bytes[1] = entry->d_un.d_val;
-    }
-    for (int which = 0; holds && which < 2; which++)
-        for (size_t at = 0; at < bytes[which] / sizeof **tables; at++) {
-            unsigned kind = ELF64_R_TYPE(tables[which][at].r_info);
-            if (kind != R_X86_64_JUMP_SLOT && kind != R_X86_64_GLOB_DAT) continue;
-            const char *name = strings + symbols[ELF64_R_SYM(tables[which][at].r_info)].st_name;
-            if (strncmp(name, "pthread_", 8)) continue;
-            uintptr_t page = (info->dlpi_addr + tables[which][at].r_offset) & ~(uintptr_t)4095;
-            if (page < first) first = page;
-            if (page + 4096 > last) last = page + 4096;
-        }
-    return holds;
-}
-
-__attribute__((constructor)) static void begin(void) {
-    inside = (uintptr_t)dlsym(RTLD_DEFAULT, "PyEval_SaveThread");
-    if (inside) dl_iterate_phdr(look, NULL);
-}
-
-static int map_without_w(void) {
-    FILE *real = fdopen((int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC), "r");
-    int fd = memfd_create("maps", MFD_CLOEXEC);
-    char line[8192];
-    while (real && fgets(line, sizeof line, real)) {
-        unsigned long start, end;
-        int at = 0;
-        if (sscanf(line, "%lx-%lx %n", &start, &end, &at) == 2 && start < last && end > first) line[at + 1] = '-';
-        if (write(fd, line, strlen(line)) < 0) break;
-    }
-    if (real) fclose(real);
-    lseek(fd, 0, SEEK_SET);
-    return fd;
-}
-
-int open(const char *path, int flags, ...) {
-    va_list more;
-    va_start(more, flags);
-    int mode = va_arg(more, int);
-    va_end(more);
-    if (last && !strcmp(path, "/proc/self/maps")) return map_without_w();
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-}
-
-int mprotect(void *address, size_t size, int access) {
-    uintptr_t start = (uintptr_t)address;
-    if (access & PROT_WRITE && start < last && start + size > first) {
-        errno = EPERM;
-        return -1;
-    }
-    return (int)syscall(SYS_mprotect, address, size, access);
-}
-"""
 PROGRAM = """\
 import sys, threading, time
 def work():
@@ -122,17 +35,9 @@ sys.exit(7)
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def refused(planted: Callable[[str], str]) -> dict[str, str]:
     """An environment in which the calls cannot be redirected."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("refused")
-    source, library = folder / "refuses.c", folder / "refuses.so"
-    source.write_text(REFUSES)
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", str(source), "-o", str(library)], check=True)
-    paths = os.pathsep.join(sys.path)
-    return {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": paths}
+    return {**os.environ, "LD_PRELOAD": planted("refuses"), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def run(refused: dict[str, str], folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -6,15 +6,15 @@ Each runs in a process of its own, and its sums are CPython's own switch_number 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import textwrap
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
+Planted = Callable[[str], str]
 pytestmark = pytest.mark.skipif(
     bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="this build has no GIL to trace"
 )
@@ -37,88 +37,6 @@ def check(result):
         assert one.tstate_switches == one.switch_number_delta, one.to_dict()
     assert result.hand_offs.total == result.hand_offs.forced + result.hand_offs.voluntary
 """
-BINDING = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <link.h>
-#include <pthread.h>
-#include <string.h>
-#include <time.h>
-
-static void **slot;
-static uintptr_t inside;
-
-static int look(struct dl_phdr_info *info, size_t size, void *name) {
-    const ElfW(Dyn) *entry = NULL;
-    const ElfW(Sym) *symbols = NULL;
-    const char *strings = NULL;
-    const ElfW(Rela) *tables[2] = {0};
-    size_t bytes[2] = {0};
-    int holds = 0;
-    (void)size;
-    for (int at = 0; at < info->dlpi_phnum; at++) {
-        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[at].p_vaddr;
-        if (info->dlpi_phdr[at].p_type == PT_LOAD && inside - start < info->dlpi_phdr[at].p_memsz) holds = 1;
-        if (info->dlpi_phdr[at].p_type == PT_DYNAMIC) entry = (const void *)start;
-    }
-    for (; holds && entry && entry->d_tag; entry++) {
-        if (entry->d_tag == DT_SYMTAB) symbols = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_STRTAB) strings = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_JMPREL) tables[0] = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_PLTRELSZ) bytes[0] = entry->d_un.d_val;
-        if (entry->d_tag == DT_RELA) tables[1] = (const void *)entry->d_un.d_ptr;
-        if (entry->d_tag == DT_RELASZ) bytes[1] = entry->d_un.d_val;
-    }
-    for (int which = 0; holds && which < 2; which++)
-        for (size_t at = 0; at < bytes[which] / sizeof **tables; at++) {
-            const ElfW(Sym) *symbol = &symbols[ELF64_R_SYM(tables[which][at].r_info)];
-            unsigned kind = ELF64_R_TYPE(tables[which][at].r_info);
-            if ((kind == R_X86_64_JUMP_SLOT || kind == R_X86_64_GLOB_DAT) && !strcmp(strings + symbol->st_name, name))
-                slot = (void **)(info->dlpi_addr + tables[which][at].r_offset);
-        }
-    return holds;
-}
-
-/* The slot by which the interpreter calls `name`, and whether the dynamic linker has yet to bind it. */
-void *find_slot(const char *name, int *is_lazy) {
-    inside = (uintptr_t)dlsym(RTLD_DEFAULT, "PyEval_SaveThread");
-    dl_iterate_phdr(look, (void *)name);
-    if (!slot) return 0;
-    *is_lazy = *slot != dlsym(RTLD_DEFAULT, name);
-    return slot;
-}
-void *slot_holds(void) { return *slot; }
-
-/* What a thread does that went into the linker's resolver before the slot was replaced: the resolver binds the slot. */
-int bind_by(int (*stub)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *)) {
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-    struct timespec past = {0, 0};
-    pthread_mutex_lock(&mutex);
-    int error = stub(&cond, &mutex, &past);
-    pthread_mutex_unlock(&mutex);
-    return error;
-}
-"""
-LIBRARY = """
-#include <pthread.h>
-#include <stddef.h>
-int PyGILState_Ensure(void);
-void PyGILState_Release(int);
-static pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
-static void *once(void *unused) {
-    pthread_mutex_lock(&own); /* its own calls of the functions that are redirected in the interpreter */
-    pthread_mutex_unlock(&own);
-    PyGILState_Release(PyGILState_Ensure());
-    return unused;
-}
-int one_after_another(int count) {
-    pthread_t thread;
-    while (count--)
-        if (pthread_create(&thread, NULL, once, NULL) || pthread_join(thread, NULL)) return -1;
-    return 0;
-}
-"""
 INSIDE = """
 import time
 def inside_NAME():
@@ -136,21 +54,11 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-def built(folder: Path, source: str) -> str:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    code, library = folder / "planted.c", str(folder / "planted.so")
-    code.write_text(source)
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", str(code), "-o", library, "-pthread"], check=True)
-    return library
-
-
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the planted code knows x86-64's relocations")
-def test_a_slot_that_the_resolver_binds_is_seen_and_set_again(tmp_path: Path) -> None:
+def test_a_slot_that_the_resolver_binds_is_seen_and_set_again(planted: Planted) -> None:
     """The linker writes the real function over ours: waits until then are not seen, but every switch is."""
     said = python(f"""
-        planted = ctypes.CDLL({built(tmp_path, BINDING)!r})
+        planted = ctypes.CDLL({planted("binding")!r})
         planted.find_slot.restype = planted.slot_holds.restype = ctypes.c_void_p
         lazy = ctypes.c_int()
         slot = planted.find_slot(b"pthread_cond_timedwait", ctypes.byref(lazy))
@@ -204,14 +112,14 @@ def test_slots_that_are_bound_between_two_traces_are_followed(at_once: str) -> N
     assert said.split() == ["well"]
 
 
-def test_a_library_loaded_while_tracing_is_followed(tmp_path: Path) -> None:
+def test_a_library_loaded_while_tracing_is_followed(planted: Planted) -> None:
     """Its native threads are seen, and its own calls of the functions that are redirected are not."""
     said = python(f"""
         with gil.trace(collections=False) as trace:
             for name in ("_sqlite3", "_ssl", "_decimal", "unicodedata", "_elementtree"):
                 try: __import__(name)
                 except ImportError: pass
-            native = ctypes.CDLL({built(tmp_path, LIBRARY)!r}, ctypes.RTLD_GLOBAL)
+            native = ctypes.CDLL({planted("native_threads")!r}, ctypes.RTLD_GLOBAL)
             assert native.one_after_another(50) == 0
         result = trace.result
         check(result)

@@ -34,6 +34,7 @@ def gil_sampler_start(double rate_hz):
     cdef const mi_layout *layout = the_layout()
     target_without_map(&target)
     check(runtime_of(&runtime, &target, layout))
+    gil_follow_forks()
     error = mi_gil_sampler_start(&runtime, <uintptr_t>PyInterpreterState_Get(),
                                  0 if MI_FREE_THREADED else measured_gil(&runtime, 0), rate_hz)
     if error == MI_E_LIMIT:

@@ -132,6 +132,7 @@ def gil_trace_start(uint64_t log_bytes=1 << 27, int fd=-1, bint attribution=Fals
         gil_trace_trial(attribution)
         gil_trace_proven = True
         gil_attribution_proven |= attribution
+    gil_follow_forks()
     gil_trace_begin(log_bytes, fd, False, attribution, long_hold_ns)
     gc_trigger_prepare()
     gil_trace_names.clear()

@@ -13,13 +13,14 @@ const gilCharts = (() => {
       animation: false,
       grid: { left: 8, right: 8, top: 26, bottom: 44, containLabel: true },
       textStyle: { fontFamily: "inherit" },
-      xAxis: { type: "category", data: names.map(short), name: "to", nameLocation: "middle", nameGap: 26, axisLabel: { color: color("soft"), hideOverlap: true }, axisLine: { lineStyle: { color: color("line") } } },
-      yAxis: { type: "category", inverse: true, data: names.map(short), name: "from", nameLocation: "start", axisLabel: { color: color("soft") }, axisLine: { lineStyle: { color: color("line") } } },
+      xAxis: { type: "category", data: names.map(short), name: "to", nameLocation: "middle", nameGap: 26, nameTextStyle: { color: color("soft") }, axisLabel: { color: color("soft"), hideOverlap: true }, axisLine: { lineStyle: { color: color("line") } } },
+      yAxis: { type: "category", inverse: true, data: names.map(short), name: "from", nameLocation: "start", nameTextStyle: { color: color("soft") }, axisLabel: { color: color("soft") }, axisLine: { lineStyle: { color: color("line") } } },
       visualMap: { show: false, min: 0, max: most, dimension: 2, inRange: { color: [color("raised"), color("live")] } },
       series: [{
-        type: "heatmap", label: { show: names.length <= 8, formatter: (at) => number(at.value[2]), color: color("text"), textBorderColor: color("ground"), textBorderWidth: 2 },
+        type: "heatmap", label: { show: names.length <= 8, formatter: (at) => number(at.value[2]), fontSize: 13 },
         data: data.matrix.map(([from, to, forced, voluntary]) => ({
           value: [to, from, forced + voluntary],
+          label: { color: color(forced + voluntary > most / 2 ? "ground" : "text") },
           tip: `${names[from]} → ${names[to]}\n${number(forced)} forced, ${number(voluntary)} given away`,
         })),
       }],

@@ -134,7 +134,7 @@ const gilTimeline = (() => {
     context.fillStyle = color("ground");
     context.fillRect(0, 0, gutter, height);
     context.fillStyle = color("soft");
-    context.fillText("waiting threads", 4, AXIS + LANE / 2);
+    context.fillText("waiting", 4, AXIS + LANE / 2);
     for (let index = 0; index < data.rows.length; index++) {
       if (index === row) {
         context.fillStyle = color("raised");
