@@ -49,10 +49,10 @@ def run(command: Sequence[str], folder: Path, stdin: bytes = b"", **changes: str
 
 
 def both(
-    folder: Path, program: Sequence[str], *, flags: Sequence[str] = (), stdin: bytes = b"", options: Sequence[str] = (),
-    **changes: str,
+    folder: Path, program: Sequence[str], *, flags: Sequence[str] = (), stdin: bytes = b"",
+    options: Sequence[str] = ("--json",), **changes: str,
 ) -> tuple[Ran, Ran, Path]:  # fmt: skip
-    """The program plain and measured, and where its report went."""
+    """The program plain and measured, and where its report went; a page of text takes longer to make than JSON."""
     report = folder / "report"
     measured = [sys.executable, *flags, "-m", "meminspect", "report", *options, "-o", str(report), *program]
     plain = run([sys.executable, *flags, *program], folder, stdin, **changes)
@@ -92,7 +92,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_forms(form: str, tmp_path: Path) -> None:
     stdin = (PROGRAMS / "facts.py").read_bytes() if form == "stdin" else b""
-    plain, measured, report = both(tmp_path, FORMS[form], stdin=stdin)
+    plain, measured, report = both(tmp_path, FORMS[form], stdin=stdin, options=())
     same(plain, measured, without=["orig_argv"] if form in ("joined module", "after --") else [])
     assert plain.facts or "package" in form or form == "options"
     assert report.exists()
@@ -205,7 +205,7 @@ def test_programs(program: str, tmp_path: Path) -> None:
 
 
 def test_forks_stay_silent(tmp_path: Path) -> None:
-    _, measured, report = both(tmp_path, ["forks.py"], options=["--json"])
+    _, measured, report = both(tmp_path, ["forks.py"])
     assert measured.out.count("atexit in") == 2
     assert json.loads(report.read_text())["process"]["program"] == "forks.py"
 
