@@ -125,6 +125,7 @@ static mi_error walk_all(round_state *round, const mi_census_request *request, m
         if (request->guesses) error = mi_census_guess_take(round->workers[0], census);
         if (request->guesses && round->all.large && !error) error = mi_census_guess_large(round->workers[0], census);
         if (request->list && !error) error = mi_census_list(round->workers[0], census);
+        if (request->apart && !error) error = mi_census_apart_take(round->workers[0], request->apart);
         if (request->frames && !error) error = mi_census_frames_take(round->workers[0], request->frames);
         if (request->contents && !error) error = mi_census_contents_take(round->workers[0], request->contents);
     }

@@ -13,6 +13,7 @@
 #include "census_frames.h"
 #include "census_large.h"
 #include "owners.h"
+#include "thread_blocks.h"
 
 enum { MI_CENSUS_MAX_THREADS = 16, MI_CENSUS_GUESSES = 8 };
 
@@ -112,6 +113,19 @@ typedef struct mi_contents {
     size_t codes;
 } mi_contents;
 
+/* Of the blocks that other threads were given (thread_blocks.h) and that are alive: what they hold. */
+typedef struct mi_apart_row {
+    uint64_t count, bytes;
+    uint64_t small, small_bytes; /* of these: on the small path */
+    uint64_t moved;              /* blocks beside them that another thread only resized */
+} mi_apart_row;
+
+typedef struct mi_apart {
+    mi_thread_blocks blocks;
+    mi_apart_row *rows; /* by owner, then by type, then unknown */
+    size_t row_count;
+} mi_apart;
+
 /* An interpreter's or a thread's own structure. What a word of it points to is claimed only where it is a block in use
  * that no type explains; what is on its lists of free objects is claimed as that. */
 typedef struct mi_census_roots {
@@ -144,11 +158,13 @@ typedef struct mi_census_request {
     size_t lent_count;
     mi_contents *contents; /* or NULL: what single blocks hold is not asked for */
     mi_frames *frames;     /* or NULL: of no thread */
+    mi_apart *apart;       /* or NULL: with the blocks of other threads; not for a copy */
 } mi_census_request;
 
 /* Walks the arenas of the heap, all of them held still and proven mapped by the target. */
 mi_error mi_census_take(const mi_census_request *request, mi_census *census);
 void mi_census_free(mi_census *census);
 void mi_contents_free(mi_contents *contents);
+void mi_apart_free(mi_apart *apart);
 
 #endif

@@ -108,6 +108,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
     }
     if (set_claimed(all, block.bit)) return claim_again(mine, start, block.size);
     if (all->owners) mi_census_note_owner(all, block.span, start, owner);
+    if (all->apart) mi_census_apart_claimed(all->apart, address, owner);
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
     row->blocks[block.size_class]++;

@@ -123,6 +123,7 @@ int mi_census_claim_large(mi_claims *mine, uintptr_t address, mi_owner owner, si
         }
         return 1;
     }
+    if (mine->all->apart) mi_census_apart_claimed(mine->all->apart, address, owner);
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
     if (chunk.class != MI_LARGE_NO_CLASS) {

@@ -78,6 +78,7 @@ typedef struct mi_census_shared {
     size_t classes;               /* sizes of the small path */
     atomic_size_t next_word;      /* of its map: handed out in runs */
     atomic_size_t words_left;
+    mi_apart *apart;      /* or NULL */
     uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */
     size_t *first_blocks; /* of each pool of the heap: the place of its first block in `owners` */
     size_t *first_pools;  /* of each arena: the place of its first pool */
@@ -314,6 +315,11 @@ typedef void (*mi_census_visit)(mi_claims *mine, void *context, uintptr_t block,
 void mi_census_each_block(mi_claims *mine, mi_census_visit visit, void *context);
 /* Writes them all to census->seen. */
 mi_error mi_census_list(mi_claims *mine, mi_census *census);
+
+/* census_apart.c: whose claim it is, where the block is one of another thread's; all of them behind the walk. */
+void mi_census_apart_claimed(mi_apart *apart, uintptr_t address, mi_owner owner);
+void mi_census_apart_reset(mi_apart *apart);
+mi_error mi_census_apart_take(mi_claims *mine, mi_apart *apart);
 
 /* census_frames.c: what the frames of running threads hold. */
 mi_error mi_census_frames_take(mi_claims *mine, mi_frames *frames);

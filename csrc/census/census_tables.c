@@ -41,6 +41,7 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     all->heap = heap;
     all->types = request->types;
     all->padding = request->padding;
+    all->apart = request->apart;
     all->pool_mask = (uint32_t)layout->pool_size - 1;
     if (layout->pool_size > MI_POOL_WORDS * 64 * MI_UNIT) return MI_E_LAYOUT;
     while ((1u << all->arena_shift) < (uint32_t)layout->arena_size) all->arena_shift++;
@@ -69,6 +70,7 @@ void mi_census_shared_reset(mi_census_shared *all) {
     atomic_store(&all->next_word, 0);
     atomic_store(&all->words_left, 0);
     if (all->large) mi_large_reset(all->large);
+    if (all->apart) mi_census_apart_reset(all->apart);
 }
 
 void mi_census_shared_close(mi_census_shared *all) {

@@ -204,13 +204,39 @@ static void claim_type(const mi_owner_context *context, uintptr_t object) {
                          0);
 }
 
+/* The strings of a StringDType array that its dtype's arena had no room for: each element that has one names it in its
+ * first word, and says so in the last byte (numpy's stringdtype/static_string.c). */
+static void claim_strings(const mi_owner_context *context, uintptr_t data) {
+    enum { ELEMENT = 16, FLAGS_SHIFT = 56, OUTSIDE_ARENA = 0x20 };
+    size_t room = context->heap_room(context->claims, data);
+    for (size_t at = 0; at + ELEMENT <= room; at += ELEMENT) {
+        uintptr_t first, last;
+        if (!context->heap_word(context->claims, data + at, &first)) return;
+        if (!context->heap_word(context->claims, data + at + sizeof first, &last)) return;
+        if (last >> FLAGS_SHIFT & OUTSIDE_ARENA) context->claim_plain(context->claims, first, MI_OWNER_NUMPY_DATA);
+    }
+}
+
 /* PyArrayObject_fields, numpy/ndarraytypes.h: shape and strides are one block. */
 static void claim_ndarray(const mi_owner_context *context, uintptr_t object) {
-    enum { DATA = 16, DIMENSIONS = 32, FLAGS = 64, OWNDATA = 4 };
+    enum { DATA = 16, DIMENSIONS = 32, DESCRIPTION = 56, FLAGS = 64, OWNDATA = 4, KINDS = 24, OF_STRINGS = 2056 };
     int32_t more = head_of(context->layout);
-    if (mi_owner_word(object, FLAGS + more) & OWNDATA)
-        context->claim(context->claims, mi_owner_word(object, DATA + more), MI_OWNER_NUMPY_DATA, 0);
+    uintptr_t data = mi_owner_word(object, DATA + more), kinds;
     context->claim(context->claims, mi_owner_word(object, DIMENSIONS + more), MI_OWNER_NUMPY, 0);
+    if (!(mi_owner_word(object, FLAGS + more) & OWNDATA)) return;
+    context->claim(context->claims, data, MI_OWNER_NUMPY_DATA, 0);
+    uintptr_t description = mi_owner_word(object, DESCRIPTION + more) + (uintptr_t)more;
+    /* a StringDType is made anew for each array, so it is on the heap; four bytes of kinds, then the type number */
+    if (context->heap_word(context->claims, description + KINDS, &kinds) && kinds >> 32 == OF_STRINGS)
+        claim_strings(context, data);
+}
+
+/* PyVoidScalarObject, numpy/arrayscalars.h: an element of a structured array that was copied out of it. */
+static void claim_void(const mi_owner_context *context, uintptr_t object) {
+    enum { VALUE = 24, FLAGS = 40, BASE = 48, OWNDATA = 4 };
+    int32_t more = head_of(context->layout);
+    if (mi_owner_word(object, FLAGS + more) & OWNDATA && !mi_owner_word(object, BASE + more))
+        context->claim(context->claims, mi_owner_word(object, VALUE + more), MI_OWNER_NUMPY_DATA, 0);
 }
 
 /* Each thread of a free-threaded build has bytecode of its own, all of it in one table (co_tlbc, _PyCodeArray). */
@@ -287,6 +313,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
     case MI_KIND_NDARRAY: claim_ndarray(context, object); break;
+    case MI_KIND_NUMPY_VOID: claim_void(context, object); break;
     case MI_KIND_ELEMENT: claim_element(context, object); break;
     case MI_KIND_DEQUE: claim_deque(context, object); break;
     default: claim_pointers(context, type, object); break;

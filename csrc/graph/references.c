@@ -106,6 +106,17 @@ static void tell_dict(mi_reader *reader, uintptr_t object) {
     }
 }
 
+int mi_reader_dict_entries(mi_reader *reader, uintptr_t dict, uintptr_t *entries, uint64_t *count, unsigned *size) {
+    const mi_layout *layout = reader->layout;
+    keys keys;
+    if (!dict || dict % WORD || !mi_reader_covers(reader, dict, (size_t)layout->dict_size)) return 0;
+    if (word_at(dict, layout->dict_values) || !keys_read(reader, word_at(dict, layout->dict_keys), &keys)) return 0;
+    *entries = keys.entries;
+    *count = keys.count;
+    *size = keys.entry_size;
+    return 1;
+}
+
 /* struct _odictobject and _odictnode, Objects/odictobject.c: behind the dict first, last, fast nodes, their size, a
  * sentinel, a state, and the instance's dict; a node holds its key once more, and names the next in its third word. */
 static void tell_ordered_dict(mi_reader *reader, uintptr_t object) {
@@ -190,28 +201,6 @@ static void tell_zone(mi_reader *reader, uintptr_t object, const mi_type *type) 
     if (!byte_at(object, HAS_ZONE)) return;
     int32_t offset = type->whole >= ZONE + WORD ? ZONE : ZONE_OF_TIME;
     tell_field(reader, object, offset, "tzinfo");
-}
-
-/* PyArrayObject_fields and the head of PyArray_Descr, numpy/ndarraytypes.h: only an array that owns its data, of objects,
- * holds what lies in it. */
-static void tell_array(mi_reader *reader, uintptr_t object) {
-    enum { DATA = 16, DIMENSIONS = 24, SHAPE = 32, BASE = 48, DESCRIPTION = 56, FLAGS = 64, OWNS_DATA = 4 };
-    enum { KIND = 24, TYPE_NUMBER = 28, OF_OBJECTS = 17, MOST_DIMENSIONS = 64 };
-    uintptr_t description = word_at(object, DESCRIPTION), shape = word_at(object, SHAPE);
-    int32_t dimensions, flags, number;
-    uint64_t count = 1;
-    tell_field(reader, object, BASE, "base");
-    tell_field(reader, object, DESCRIPTION, "dtype");
-    memcpy(&dimensions, (const void *)(object + DIMENSIONS), sizeof dimensions);
-    memcpy(&flags, (const void *)(object + FLAGS), sizeof flags);
-    if (description % WORD || !mi_reader_covers(reader, description, TYPE_NUMBER + sizeof number)) return;
-    memcpy(&number, (const void *)(description + TYPE_NUMBER), sizeof number);
-    if (number != OF_OBJECTS || byte_at(description, KIND) != 'O' || !(flags & OWNS_DATA)) return;
-    if (dimensions < 0 || dimensions > MOST_DIMENSIONS) return;
-    if (dimensions && !mi_reader_covers(reader, shape, (size_t)dimensions * WORD)) return;
-    for (int32_t i = 0; i < dimensions; i++)
-        if (__builtin_mul_overflow(count, (uint64_t)word_at(shape, i * WORD), &count)) return;
-    tell_words(reader, word_at(object, DATA), count, MI_ROLE_ITEM);
 }
 
 /* ---- frames --------------------------------------------------------------------------------------------------------- */
@@ -396,7 +385,8 @@ void mi_references_of(mi_reader *reader, uintptr_t object, int index) {
     case MI_RULE_GENERATOR: tell_generator(reader, object); break;
     case MI_RULE_DEQUE: tell_deque(reader, object); break;
     case MI_RULE_ZONED: tell_zone(reader, object, type); break;
-    case MI_RULE_ARRAY: tell_array(reader, object); break;
+    case MI_RULE_ARRAY: mi_references_of_array(reader, object); break;
+    case MI_RULE_ARRAY_SCALAR: mi_references_of_array_scalar(reader, object); break;
     }
     if (shape->guess_items) {
         int64_t length = (int64_t)word_at(object, layout->object_var_size);

@@ -43,8 +43,13 @@ typedef struct mi_reader {
 } mi_reader;
 
 int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size);
+/* The entries of a dict that shares its keys with no other: each ends with a value, behind its key; 0: it cannot be read. */
+int mi_reader_dict_entries(mi_reader *reader, uintptr_t dict, uintptr_t *entries, uint64_t *count, unsigned *size);
 /* Tells the references of the object at `address`, which is one of the type with this index. */
 void mi_references_of(mi_reader *reader, uintptr_t address, int type);
+/* references_numpy.c: of an ndarray, and of a numpy.void. */
+void mi_references_of_array(mi_reader *reader, uintptr_t object);
+void mi_references_of_array_scalar(mi_reader *reader, uintptr_t object);
 /* Tells those of a running or suspended frame (_PyInterpreterFrame). */
 void mi_references_of_frame(mi_reader *reader, uintptr_t frame);
 

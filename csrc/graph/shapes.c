@@ -31,6 +31,7 @@ static const struct {
     {"datetime.datetime", MI_RULE_ZONED},
     {"datetime.time", MI_RULE_ZONED},
     {"numpy.ndarray", MI_RULE_ARRAY},
+    {"numpy.void", MI_RULE_ARRAY_SCALAR},
     {"function", MI_RULE_NONE},
     {"method", MI_RULE_NONE},
     {"builtin_function_or_method", MI_RULE_NONE},

@@ -52,6 +52,7 @@ static const struct {
     {"numpy._BoundArrayMethod", MI_KIND_ARRAY_METHOD, 0},
     {"numpy.ufunc", MI_KIND_UFUNC, 0},
     {"numpy.ndarray", MI_KIND_NDARRAY, 72},
+    {"numpy.void", MI_KIND_NUMPY_VOID, 56},
     {"numpy.nditer", MI_KIND_NUMPY_PARTS, 0},
     {"numpy.dtype", MI_KIND_NUMPY_PARTS, 0},
     {"numpy._ArrayFunctionDispatcher", MI_KIND_NUMPY_PARTS, 0},

@@ -38,6 +38,7 @@ typedef enum mi_kind {
     MI_KIND_ARRAY_METHOD,
     MI_KIND_UFUNC,
     MI_KIND_NDARRAY,
+    MI_KIND_NUMPY_VOID,
     MI_KIND_DEQUE,
     MI_KIND_ELEMENT,
     MI_KIND_ZONED,     /* datetime, time */

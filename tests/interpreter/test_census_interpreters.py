@@ -47,7 +47,7 @@ for item in plain: item.value = 1.5
 tall = [Tall((1, 2, 3)) for _ in range(1000)]
 of = [Of() for _ in range(500)]
 del Gone
-import json, collections, decimal
+import json, collections
 '''
 """
 

@@ -25,8 +25,25 @@ cdef extern from "census_large.h":
         uint64_t live_chunks, live_bytes, free_chunks, free_bytes, tcache_chunks, tcache_bytes, top_bytes, fence_bytes
         uint64_t torn_bytes, mmapped_chunks, mmapped_bytes, missing_chunks, arenas, left_bytes
 
+cdef extern from "thread_blocks.h":
+    ctypedef struct mi_thread_block:
+        pass
+    ctypedef struct mi_thread_blocks:
+        size_t count
+        uint64_t freed
+        int lost
+    mi_error mi_thread_blocks_begin(const mi_runtime *runtime, uintptr_t interpreter)
+    mi_error mi_thread_blocks_end(mi_thread_blocks *found)
+
 cdef extern from "census.h":
     enum: MI_CENSUS_GUESSES
+    ctypedef struct mi_apart_row:
+        uint64_t count, bytes, small, small_bytes, moved
+    ctypedef struct mi_apart:
+        mi_thread_blocks blocks
+        mi_apart_row *rows
+        size_t row_count
+    void mi_apart_free(mi_apart *apart)
     ctypedef struct mi_census_row:
         uint64_t[64] blocks
         uint64_t large_blocks, large_bytes, requested_bytes, unasked
@@ -88,6 +105,7 @@ cdef extern from "census.h":
         const mi_census_lent *lent
         size_t lent_count
         mi_contents *contents
+        mi_apart *apart
 
 cdef extern from "census_frames.h":
     enum: MI_CENSUS_THREADS
@@ -303,6 +321,59 @@ cdef dict contents_to_raw(const mi_types *types, const mi_census_job *job, const
     }
 
 
+cdef tuple apart_row(const mi_apart_row *row):
+    return row.count, row.bytes, row.small, row.small_bytes, row.moved
+
+
+cdef dict apart_to_raw(const mi_types *types, const mi_census_job *job, const mi_apart *apart):
+    """What the blocks hold that other threads were given, each row (count, bytes, of these on the small path: count and
+    bytes, blocks beside them that were only resized):
+
+    types   -- [(module, qualified name, *row), ...]
+    owners  -- [(owner of a buffer or free list, *row), ...]
+    unknown -- row
+    freed   -- blocks that other threads gave back and had not been given meanwhile
+    lost    -- some could not be noted
+    """
+    cdef size_t i
+    found, owners = [], []
+    for i in range(apart.row_count):
+        row = apart_row(&apart.rows[i])
+        if not (row[0] or row[4]) or i == apart.row_count - 1:
+            continue
+        if i < MI_OWNERS:
+            owners.append((mi_owner_name(<mi_owner>i).decode(), *row))
+        else:
+            found.append((*name_at(types, job, i - MI_OWNERS), *row))
+    return {"types": found, "owners": owners,
+            "unknown": apart_row(&apart.rows[apart.row_count - 1]) if apart.row_count else (0, 0, 0, 0, 0),
+            "freed": apart.blocks.freed, "lost": bool(apart.blocks.lost)}
+
+
+def thread_blocks_begin():
+    """Notes from here on which blocks other threads are given: csrc/allocators/thread_blocks.h. Whether it does: not in
+    free-threaded builds, where there is no other thread, or while another measurement notes already."""
+    cdef const mi_layout *layout = the_layout()
+    cdef _Target guard = _Target()
+    cdef mi_runtime runtime
+    guard.open(MI_TARGET_SELF, 0)
+    check(mi_runtime_open(&runtime, &guard.target, layout))
+    return mi_thread_blocks_begin(&runtime, <uintptr_t>PyInterpreterState_Get()) == MI_OK
+
+
+cdef mi_apart noted_apart # of the one measurement that notes: what it found, until it is told
+
+
+cdef void thread_blocks_end():
+    """Ends what was begun: what was noted is in noted_apart, to be freed by thread_blocks_drop()."""
+    memset(&noted_apart, 0, sizeof(noted_apart))
+    mi_thread_blocks_end(&noted_apart.blocks)
+
+
+cdef void thread_blocks_drop():
+    mi_apart_free(&noted_apart)
+
+
 cdef bytes addresses_of(list held):
     return b"".join([id(item).to_bytes(8, "little") for item in held])
 
@@ -361,7 +432,7 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
 
 def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
                    room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0, foreign="scan",
-                   bint may_copy=True):
+                   bint may_copy=True, bint apart=False):
     """Every live block of this process' heaps as an object of a type, an owner's buffer, or unknown; see
     probes/census.py for the format.
 
@@ -379,6 +450,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                  runs. "scan": call nothing
     may_copy  -- of a process with interpreters that have a GIL of their own, which nothing here holds still, walk in a
                  frozen copy though it was not asked for; else, and where none can be made, they are left out
+    apart     -- tell what the blocks hold that thread_blocks_end() found; see apart_to_raw(). Not from a copy
     """
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
@@ -389,7 +461,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     cdef mi_runtime runtime
     cdef mi_census_job job
     cdef mi_contents told
-    cdef size_t others = 0, apart = 0
+    cdef size_t others = 0, apart_count = 0
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
     cdef uint64_t begun = mi_os_now_ns(), held_from
@@ -406,14 +478,15 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     raw_allocator = allocator_to_raw(guard, &allocator)
     check(mi_runtime_open(&runtime, &guard.target, layout))
-    check(mi_others_count(&runtime, self, &others, &apart))
+    check(mi_others_count(&runtime, self, &others, &apart_count))
     room = (None, None)
     if consistent and (blocks or sites):
         raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
     if consistent:
         if not 0 < deadline <= 1e9:
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
-    cdef bint copied = consistent or (apart and may_copy and not (layout.free_threaded or blocks or sites or contents))
+    cdef bint copied = consistent or (apart_count and may_copy
+                                       and not (layout.free_threaded or blocks or sites or contents or apart))
     if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
@@ -435,6 +508,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         held_from = mi_os_now_ns()
         # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
         frozen = None
+        job.request.apart = &noted_apart if apart else NULL
         if copied:
             try:
                 frozen = census_frozen(&job, deadline, room, held_from)
@@ -454,7 +528,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)
         raw["sites"] = asked
-        raw["reasons"] += others_reasons(layout, others, apart, result.found, raw_allocator["allocator"])
+        raw["reasons"] += others_reasons(layout, others, result.found, raw_allocator["allocator"])
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(copied), frozen
         raw["exporters"] = (lent.count, lent.refused) if foreign == "call" else None
@@ -469,6 +543,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                             job.other_names[i - types.count].address)).to_bytes(8, "little")
                 for i in range(result.found.census.types)])
         raw["contents"] = contents_to_raw(&types, &job, &told)
+        raw["apart"] = apart_to_raw(&types, &job, &noted_apart) if apart else None
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
@@ -491,7 +566,7 @@ def census_record_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabl
                             "own_blocks": None if own_blocks < 0 else own_blocks})
 
 
-cdef list others_reasons(const mi_layout *layout, size_t others, size_t apart, const mi_census_found *found, allocator):
+cdef list others_reasons(const mi_layout *layout, size_t others, const mi_census_found *found, allocator):
     """What a census does not know of other interpreters: texts. Those that were left out are heap_reasons'."""
     if layout.free_threaded:
         return [f"{others} other interpreters were not stopped: their objects are not counted"] if others else []

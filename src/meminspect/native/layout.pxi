@@ -168,5 +168,12 @@ cdef const mi_layout *the_layout() except NULL:
         layout_capture()
         layout = mi_layout_current()
         if layout == NULL:
+            # In 3.11 a thread may come back from another interpreter without taking the GIL: then its last holder is the
+            # thread state there. Once let go and taken again, it is ours.
+            with nogil:
+                pass
+            layout_capture()
+            layout = mi_layout_current()
+        if layout == NULL:
             check(MI_E_LAYOUT)
     return layout

@@ -180,13 +180,30 @@ def raw_record_objects_consistent(int fd, int kind, int64_t own_blocks, bint gc_
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, True, False, True)
 
 
-def growth_record(int fd, max_pause=None):
-    """The heap and a census of it as a record, for `growth()`; nothing of it stays in the heap."""
+def growth_record(int fd, max_pause=None, bint begin=False, bint end=False):
+    """The heap and a census of it as a record, for `growth()`; nothing of it stays in the heap.
+
+    begin -- the body comes next: note from now on which blocks other threads are given. Returns whether it does.
+    end   -- the body is over, and they were noted: tell what they hold.
+    """
+    if end:
+        thread_blocks_end() # before the allocator is looked at
     try:
-        census = census_capture(max_pause=max_pause, may_copy=False)
+        census = census_capture(max_pause=max_pause, may_copy=False, apart=end)
     except Exception as error:
         census = failed(error)
-    record_write(fd, 0, {"heap": heap_capture(statistics=False, max_pause=max_pause), "census": census})
+    if end:
+        thread_blocks_drop()
+    record = {"heap": heap_capture(statistics=False, max_pause=max_pause), "census": census}
+    noted = thread_blocks_begin() if begin else False
+    try:
+        record_write(fd, 0, record)
+    except Exception:
+        if noted:
+            thread_blocks_end()
+            thread_blocks_drop()
+        raise
+    return noted
 
 
 cdef str launch_order(int fd):

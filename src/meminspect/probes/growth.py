@@ -12,7 +12,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..models.growth import Growth, ThreadGrowth
+from ..models.census import TypeRow
+from ..models.diff import GrowthRow
+from ..models.growth import Growth, OtherThreads, ThreadGrowth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..analysis.diff import Figures
 
 NS = 1e-9
 # until CPython 3.13 the with statement holds a bound method while __enter__ runs, and none more while __exit__ does
@@ -47,6 +53,7 @@ class Span:
         self._max_pause = max_pause
         self._fd = -1
         self._ran: dict[int, int | None] = {}
+        self._noted = False
         self._result: Growth | None = None
 
     @property
@@ -66,13 +73,13 @@ class Span:
         self._ran = ran()
         if not _last:  # the first of all may fill caches of the interpreter's
             self._take()
-        self._take()
+        self._noted = self._take(begin=True)
         return self
 
     def __exit__(self, kind: object, value: object, traceback: object) -> None:
         try:
             entered = self.__enter__ if ENTERED_BY_METHOD else None
-            self._take()
+            self._take(end=self._noted)
             del entered
             after = ran()
             size = os.fstat(self._fd).st_size
@@ -83,10 +90,10 @@ class Span:
         _last[:] = [self]
         self._result = build(data, self._ran, after)
 
-    def _take(self) -> None:
+    def _take(self, begin: bool = False, end: bool = False) -> bool:
         if self._collect:
             gc.collect()
-        self._record(self._fd, self._max_pause)
+        return self._record(self._fd, self._max_pause, begin, end)
 
 
 def ran() -> dict[int, int | None]:
@@ -124,7 +131,7 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
     reasons = []
     old, new = heaps.build(first["heap"]), heaps.build(last["heap"])
     reasons += [item.reason for item in (old, new) if not item.exact and item.reason]
-    types = buffers = other = None
+    types = buffers = other = others = None
     blocks, size = (
         sum(getattr(arena, field) for arena in new.arenas) - sum(getattr(arena, field) for arena in old.arenas)
         for field in ("used_blocks", "used_bytes")
@@ -135,16 +142,28 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
     else:
         one, two = censuses.build(first["census"]), censuses.build(last["census"])
         reasons += [item.reason for item in (one, two) if not item.exact and item.reason]
-        types = compared(*(summed((row.name, row.count, row.bytes) for row in item.types) for item in (one, two)))
-        buffers = compared(*(summed((row.owner, row.count, row.bytes) for row in item.buffers) for item in (one, two)))
+        others = others_of(last["census"])
+        types = compared(
+            summed((row.name, row.count, row.bytes) for row in one.types),
+            without(summed((row.name, row.count, row.bytes) for row in two.types), others.types if others else None),
+        )
+        buffers = compared(
+            summed((row.owner, row.count, row.bytes) for row in one.buffers),
+            without(
+                summed((row.owner, row.count, row.bytes) for row in two.buffers), others.buffers if others else None
+            ),
+        )
         if not old.heaps:
             # of the moment of the types: between it and the walk of the heap the record itself grew
             blocks, size = two.small.count - one.small.count, two.small.bytes - one.small.bytes
         named = [item.small.objects + item.small.buffers for item in (one, two)]
         other = blocks - (named[1] - named[0])
+        if others:
+            blocks, size = blocks - others.blocks, size - others.bytes
+            other -= others.other_blocks
     threads = threads_of(before_ns, after_ns, old, new)
     if threads:
-        reasons.append(f"{len(threads)} other threads ran meanwhile, and may have made some of it")
+        reasons.append(why_not_exact(len(threads), others))
     return Growth(
         types=types,
         buffers=buffers,
@@ -153,9 +172,65 @@ def build(data: bytes, before_ns: Mapping[int, int | None], after_ns: Mapping[in
         other_blocks=other,
         arenas=len(new.arenas) - len(old.arenas),
         threads=threads,
+        others=others,
         exact=not reasons,
         reason="; ".join(dict.fromkeys(reasons)) or None,
     )
+
+
+def others_of(census: Mapping[str, Any]) -> OtherThreads | None:
+    """What other threads were given, of the last record (native/census.pxi: apart_to_raw)."""
+    from . import census as censuses
+
+    raw = census["apart"]
+    if raw is None:
+        return None
+    free_lists = {name for name, _ in census["free_lists"]}
+    named = [
+        (TypeRow(censuses.text(name) or "?", censuses.text(module), 0, 0, None).name, row)
+        for module, name, *row in raw["types"]
+    ]
+    buffers = [(owner, row) for owner, *row in raw["owners"] if owner not in free_lists]
+    kept = [row for owner, *row in raw["owners"] if owner in free_lists]
+    rows = [row for _, row in (*named, *buffers)]
+    rest = [*kept, list(raw["unknown"])]
+    return OtherThreads(
+        types=apart_rows(named),
+        buffers=apart_rows(buffers),
+        blocks=sum(row[2] for row in (*rows, *rest)),
+        bytes=sum(row[3] for row in (*rows, *rest)),
+        other_blocks=sum(row[2] for row in rest),
+        resized=sum(row[4] for row in (*rows, *rest)),
+        resized_owners=tuple(sorted({name for name, row in (*named, *buffers) if row[4]})),
+        freed=raw["freed"],
+        lost=raw["lost"],
+    )
+
+
+def apart_rows(rows: list[tuple[str, list[int]]]) -> tuple[GrowthRow, ...]:
+    from ..analysis.diff import compared, summed
+
+    return compared({}, summed((name, row[0], row[1]) for name, row in rows))
+
+
+def without(after: Figures, others: tuple[GrowthRow, ...] | None) -> Figures:
+    """The figures behind the body, less what is apart."""
+    for row in others or ():
+        count, size = after.get(row.name, (0, 0))
+        after[row.name] = ((count or 0) - (row.count or 0), size - row.bytes)
+    return after
+
+
+def why_not_exact(threads: int, others: OtherThreads | None) -> str:
+    ran = f"{threads} other threads ran meanwhile"
+    if others is None:
+        return f"{ran}, and may have made some of it"
+    more = [f"; {others.freed} blocks that they gave back hide as many that stay"] if others.freed else []
+    if others.resized:
+        more.append(f"; what the {others.resized} blocks that they resized grew by is in it")
+    if others.lost:
+        more.append("; some of theirs could not be noted")
+    return f"{ran}: what they were given is apart, but for objects that they took from free lists{''.join(more)}"
 
 
 def threads_of(
