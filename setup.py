@@ -13,7 +13,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -29,6 +33,7 @@ PRELOAD = CSRC / "launch" / "preload.c"
 FLAGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden"]
 if os.environ.get("MEMINSPECT_WERROR") == "1":
     FLAGS.append("-Werror")
+DOOR_FLAGS = ["-O1"]  # Cython's C is most of what is compiled, and only converts what the core, at -O2, has found
 
 
 def find_compiler() -> str:
@@ -55,6 +60,30 @@ def check_headers(compiler: str) -> None:
         command = [*compiler.split(), "-c", str(source), "-o", str(source.with_suffix(".o"))]
         if subprocess.run(command, capture_output=True).returncode != 0:
             sys.exit(f"meminspect needs the C library's headers, and {compiler} finds none: apt-get install libc6-dev")
+
+
+@contextmanager
+def side_by_side(compiler: Any) -> Iterator[None]:
+    """Within it as many files are compiled at a time as there are cores (setuptools has one); a link waits for all."""
+    compile_one, link = compiler._compile, compiler.link_shared_object
+    begun: list[Future[None]] = []
+
+    def begin(target: str, source: str, suffix: str, before: Sequence[str], after: Sequence[str], *rest: Any) -> None:
+        flags = [*after, *(DOOR_FLAGS if Path(source).name == "_native.c" else ())]
+        begun.append(pool.submit(compile_one, target, source, suffix, before, flags, *rest))
+
+    def link_when_compiled(*args: Any, **options: Any) -> None:
+        for one in begun:
+            one.result()
+        link(*args, **options)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiler._compile, compiler.link_shared_object = begin, link_when_compiled
+        try:
+            yield
+        finally:
+            pool.shutdown(cancel_futures=True)
+            compiler._compile, compiler.link_shared_object = compile_one, link
 
 
 class BuildPy(build_py):
@@ -85,7 +114,8 @@ class BuildExt(build_ext):
             [ext], build_dir=str(BUILD / "cython"), compiler_directives={"language_level": "3"}, quiet=True
         )
         ext.sources = [*made.sources, str(LAYOUT / "layout_native.c")]
-        super().build_extension(ext)
+        with side_by_side(self.compiler):
+            super().build_extension(ext)
 
     def build_preload(self, compiler: str, folder: Path) -> None:
         target = folder / "_preload.so"
