@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "object_proof.h"
+#include "object_text.h"
 
 static int covers(const mi_target *target, uintptr_t address, size_t size) {
     return !(address % sizeof(uintptr_t)) && mi_os_maps_covers(&target->maps, address, size);
@@ -60,36 +61,8 @@ void mi_heap_types_find(mi_heap_types *found, const mi_target *target, const mi_
 
 /* ---- names ---------------------------------------------------------------------------------------------------------- */
 
-static void put_utf8(char *to, size_t *used, uint32_t code) {
-    unsigned char bytes[4];
-    if (code > 0x10ffff) code = 0xfffd; /* no character: the string was torn while it was copied */
-    size_t count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (size_t i = count; i-- > 1; code >>= 6) bytes[i] = (unsigned char)(0x80 | (code & 0x3f));
-    bytes[0] = (unsigned char)(first[count] | code);
-    if (*used + count >= MI_HEAP_TYPE_NAME) return;
-    memcpy(to + *used, bytes, count);
-    *used += count;
-}
-
-/* A compact str (Include/cpython/unicodeobject.h: 3 bits kind, then compact and ASCII). */
 static void read_str(const mi_target *target, const mi_layout *layout, uintptr_t object, char *to) {
-    uint32_t state;
-    size_t used = 0;
-    if (!covers(target, object, (size_t)layout->str_ascii_size)) return;
-    memcpy(&state, (const void *)(object + (uintptr_t)layout->str_state), sizeof state);
-    state >>= layout->str_kind_shift;
-    uint32_t kind = state & 7, compact = state >> 3 & 1, ascii = state >> 4 & 1;
-    uint64_t length = (uint64_t)word_at(object, layout->str_length);
-    if (!compact || (kind != 1 && kind != 2 && kind != 4)) return;
-    if (length >= MI_HEAP_TYPE_NAME) length = MI_HEAP_TYPE_NAME - 1;
-    uintptr_t at = object + (uintptr_t)(ascii ? layout->str_ascii_size : layout->str_compact_size);
-    if (!mi_os_maps_covers(&target->maps, at, (size_t)length * kind)) return;
-    for (; length--; at += kind) {
-        uint32_t code = 0;
-        memcpy(&code, (const void *)at, kind); /* little-endian, as all machines of the layouts */
-        put_utf8(to, &used, code);
-    }
+    mi_str_text(target, layout, object, MI_HEAP_TYPE_NAME - 1, to, MI_HEAP_TYPE_NAME);
 }
 
 /* What a dict has under a name: the entries are looked through, no hash is made. 0: not there. */

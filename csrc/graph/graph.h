@@ -1,19 +1,18 @@
 /* graph.h - every object of this process, its size, and the references between all of them, as arrays.
  *
- * Objects are the live blocks of pymalloc that types.h explains and no owner claims (owners.h), the objects on the
+ * Objects are the live blocks of pymalloc, or mimalloc, that types.h explains and no owner claims (owners.h), the objects on the
  * collector's lists, and what these refer to: an address is taken for an object when it is mapped and its header names a
  * known type. Each has a number in order of address; behind them stand the roots, numbered as objects are. Sizes are of
  * whole blocks, buffers included. References to immortal and static objects are left out: nothing can make them go.
- * The caller holds the GIL while it is made; what is made refers to no memory but its own. */
+ * The caller holds the GIL, or the world stopped, while it is made; what is made refers to no memory but its own. */
 #ifndef MI_GRAPH_H
 #define MI_GRAPH_H
 
 #include "address_index.h"
 #include "dominators.h"
 #include "heap_walk.h"
+#include "mimalloc.h"
 #include "references.h"
-
-enum { MI_GRAPH_UNIT = 16 }; /* bytes that sizes are counted in */
 
 typedef enum mi_root {
     MI_ROOT_MODULES, /* sys.modules */
@@ -34,11 +33,13 @@ typedef struct mi_graph {
     uint32_t objects; /* the number of the first root */
     uint32_t *types;  /* of each object: its place in mi_types */
     uint32_t *sizes;  /* of each node, in units */
+    uint32_t unit;    /* bytes that sizes are counted in */
     uint32_t *offsets, *edges;
     size_t edge_room;
     uint32_t *unexplained; /* of each object: references counted by it and not found */
     mi_elsewhere *elsewhere;
     size_t elsewhere_count, elsewhere_room;
+    /* of pymalloc alone: mimalloc gives pages back one by one, and what keeps its segments is not told */
     uint64_t *arenas;                  /* their addresses, in the order of the heap that was walked */
     uint64_t *arena_bytes;             /* live in each */
     uint32_t *arena_blocks;            /* how many those are */
@@ -48,17 +49,20 @@ typedef struct mi_graph {
     uint64_t called;                                 /* references that a tp_traverse told */
     uint64_t references, guesses, dropped, mistaken; /* found; of these by guess; to what cannot go; buffers that looked
                                                       * like objects */
-    uint64_t small_bytes;                            /* live in pymalloc's blocks */
+    uint64_t small_bytes;                            /* live in pymalloc's blocks, or in mimalloc's */
+    uint64_t torn_pages; /* of mimalloc: their free lists contradicted themselves, and nothing in them is told */
     uint64_t build_ns;
     int lent; /* its arrays lie in memory that is somebody else's to give back: see mi_graph_export */
 } mi_graph;
 
 typedef struct mi_graph_source {
-    const mi_runtime *runtime; /* with the target */
-    const mi_heap *heap;       /* walked with MI_WALK_POOLS and MI_WALK_BLOCKS */
+    const mi_runtime *runtime;        /* with the target */
+    const mi_heap *heap;              /* walked with MI_WALK_POOLS and MI_WALK_BLOCKS; NULL: mimalloc's */
+    const mi_mimalloc_walk *mimalloc; /* or this, with its threads held still */
     const mi_types *types;
     const mi_shapes *shapes;
     uintptr_t interpreter; /* whose GIL is held */
+    int types_held;        /* the caller holds a reference to each of the types, which is not told of */
     uint32_t padding;      /* of a debug allocator, before a block */
     mi_foreign foreign;    /* see references.h */
     const mi_maps *files;  /* says what lies in files where the target's map does not (replica.h); NULL: that does */

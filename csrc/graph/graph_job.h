@@ -1,27 +1,42 @@
 /* graph_job.h - all of a graph that must be of one moment, as one piece of work: the heaps are walked, then their objects
  * and references read.
  *
- * It runs in the process itself while its threads are held still, or in a frozen copy of it (clone.h), which ends as soon as
- * the arrays are in memory that it shares with the program: what is asked of them is computed outside the copy. Another
- * process of the same build is read in a copy of ourselves that has its memory (census_outside.h): its types are found
- * there, and told by their names. */
+ * It runs in the process itself while its threads are held still, or in a frozen copy of it (clone.h), which puts the arrays
+ * into memory that it shares with the program: what is asked of them is computed outside the copy, which stays only to say
+ * what references are by (clone_desk.h). Another process of the same build is read in a copy of ourselves that has its memory
+ * (census_outside.h): its types are found there, and told by their names. */
 #ifndef MI_GRAPH_JOB_H
 #define MI_GRAPH_JOB_H
 
 #include "census_outside.h"
+#include "clone_desk.h"
 #include "graph.h"
+#include "graph_labels.h"
+
+enum { MI_LONGEST_PATH = 64 };
+
+/* What a copy is asked for when the arrays are there: labels of a path (graph_labels.h). In shared memory. */
+typedef struct mi_label_desk {
+    mi_clone_desk desk;
+    uint32_t length;
+    uint32_t path[MI_LONGEST_PATH + 1];
+    mi_label labels[MI_LONGEST_PATH + 1];
+} mi_label_desk;
 
 typedef struct mi_graph_job {
     const mi_layout *layout;
     const mi_types *types;
     const mi_shapes *shapes;
-    uintptr_t self;               /* the interpreter whose GIL the caller holds */
+    int types_held;               /* see graph.h */
+    uintptr_t self;               /* the interpreter whose GIL the caller holds, or that is stopped */
     const mi_arena_table *hidden; /* see heap_walk.h */
     uint32_t padding;             /* of a debug allocator, before a block */
     mi_foreign foreign;           /* see references.h */
     void *room;                   /* shared memory that a copy puts the arrays into (mi_graph_export) */
     size_t room_size;
-    mi_graph *graph; /* where there is no room: filled, and the caller's */
+    mi_graph *graph;               /* where there is no room: filled, and the caller's */
+    uintptr_t str, integer, tuple; /* types, in the process that is read */
+    mi_label_desk *desk;           /* a copy stays to answer there; NULL: it ends */
 } mi_graph_job;
 
 /* `job` is a mi_graph_job; mi_clone_work's form. */

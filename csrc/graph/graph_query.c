@@ -131,7 +131,7 @@ mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t c
             if (bit(kept, queue[i])) continue;
             bit_set(loss->gone, queue[i]);
             loss->objects++;
-            loss->bytes += (uint64_t)graph->sizes[queue[i]] * MI_GRAPH_UNIT;
+            loss->bytes += (uint64_t)graph->sizes[queue[i]] * graph->unit;
         }
     }
     mi_os_free(queue, size);

@@ -48,7 +48,8 @@ void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, void
     for (size_t i = 0; i < count; i++)
         if (found[i].address == interpreter) own = i;
     for (size_t i = 0; i < count; i++) {
-        if (found[i].gil != found[own].gil) continue;
+        /* threads of another interpreter stand still with its GIL alone */
+        if (runtime->layout->thread_mimalloc != MI_ABSENT ? i != own : found[i].gil != found[own].gil) continue;
         each(context, found[i].address, 1);
         mi_runtime_threads(runtime, &found[i], threads, MOST, &running);
         for (size_t j = 0; j < running && j < MOST; j++) each(context, threads[j].address, 0);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { WORD = sizeof(uintptr_t), MOST_SLOTS = 1 << 20, TAGS = 3 };
+enum { HEADER = 16, WORD = sizeof(uintptr_t), MOST_SLOTS = 1 << 20, TAGS = 3 };
 
 int mi_reader_covers(mi_reader *reader, uintptr_t address, size_t size) {
     const mi_mapping *mapping = reader->last;
@@ -20,6 +20,12 @@ static uintptr_t word_at(uintptr_t address, int32_t offset) {
     uintptr_t word;
     memcpy(&word, (const void *)(address + (uintptr_t)(intptr_t)offset), sizeof word);
     return word;
+}
+
+/* A word of a structure that is not in the layout, by its place behind a header of 16 bytes: that of builds without a GIL is
+ * longer. */
+static int32_t behind_header(const mi_reader *reader, int32_t offset) {
+    return offset + reader->layout->object_size - HEADER;
 }
 
 static uint8_t byte_at(uintptr_t address, int32_t offset) {
@@ -183,7 +189,8 @@ static void tell_type(mi_reader *reader, uintptr_t object) {
 static void tell_deque(mi_reader *reader, uintptr_t object) {
     enum { LEFT_BLOCK = 24, LEFT_INDEX = 40, ITEMS = 64, ITEM_0 = 8, RIGHT_LINK = ITEM_0 + ITEMS * WORD };
     uint64_t count = (uint64_t)word_at(object, reader->layout->object_var_size);
-    uintptr_t block = word_at(object, LEFT_BLOCK), at = word_at(object, LEFT_INDEX);
+    uintptr_t block = word_at(object, behind_header(reader, LEFT_BLOCK)),
+              at = word_at(object, behind_header(reader, LEFT_INDEX));
     for (uint64_t i = 0; i < count; i++, at++) {
         if (at == ITEMS) {
             block = word_at(block, RIGHT_LINK);
@@ -198,9 +205,10 @@ static void tell_deque(mi_reader *reader, uintptr_t object) {
 /* PyDateTime_DateTime and PyDateTime_Time, Include/datetime.h: without a zone the object ends before that word. */
 static void tell_zone(mi_reader *reader, uintptr_t object, const mi_type *type) {
     enum { HAS_ZONE = 24, ZONE_OF_TIME = 32, ZONE = 40 };
-    if (!byte_at(object, HAS_ZONE)) return;
-    int32_t offset = type->whole >= ZONE + WORD ? ZONE : ZONE_OF_TIME;
-    tell_field(reader, object, offset, "tzinfo");
+    if (!byte_at(object, behind_header(reader, HAS_ZONE))) return;
+    int32_t zone = behind_header(reader, ZONE);
+    if (type->whole < (uint32_t)zone + WORD) zone = behind_header(reader, ZONE_OF_TIME);
+    tell_field(reader, object, zone, "tzinfo");
 }
 
 /* ---- frames --------------------------------------------------------------------------------------------------------- */

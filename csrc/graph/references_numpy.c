@@ -7,7 +7,8 @@
 
 #include "references.h"
 
-enum { WORD = sizeof(uintptr_t), OWNS_DATA = 4, MOST_DIMENSIONS = 64, MOST_PLACES = 4096, DEEPEST = 16 };
+/* Places are behind a header of 16 bytes: that of builds without a GIL is longer. */
+enum { HEADER = 16, WORD = sizeof(uintptr_t), OWNS_DATA = 4, MOST_DIMENSIONS = 64, MOST_PLACES = 4096, DEEPEST = 16 };
 
 static uintptr_t word_at(uintptr_t address, int32_t offset) {
     uintptr_t word;
@@ -51,8 +52,11 @@ typedef struct description {
 static int read_description(mi_reader *reader, uintptr_t address, description *to) {
     enum { NUMBER = 28, SIZE_1 = 32, SUBARRAY_1 = 40, FIELDS_1 = 48, SIZE_2 = 40, SUBARRAY_2 = 88, FIELDS_2 = 96 };
     enum { WHOLE_1 = 96, HEAD_2 = 88, WHOLE_2 = 120, FIRST_OF_USERS = 256 };
+    const uint32_t more = (uint32_t)reader->layout->object_size - HEADER;
     uint32_t whole;
-    if (kind_of(reader, address, &whole) != MI_KIND_NUMPY_PARTS || whole < HEAD_2) return 0;
+    if (kind_of(reader, address, &whole) != MI_KIND_NUMPY_PARTS || whole < HEAD_2 + more) return 0;
+    address += more;
+    whole -= more;
     *to = (description){.number = int_at(address, NUMBER)};
     if (whole == WHOLE_1) {
         to->size = (uint64_t)(uint32_t)int_at(address, SIZE_1);
@@ -152,6 +156,7 @@ static void tell_elements(mi_reader *reader, uintptr_t data, uint64_t count, uin
 /* PyArrayObject_fields, numpy/ndarraytypes.h. */
 void mi_references_of_array(mi_reader *reader, uintptr_t object) {
     enum { DATA = 16, DIMENSIONS = 24, SHAPE = 32, BASE = 48, DESCRIPTION = 56, FLAGS = 64 };
+    object += (uintptr_t)reader->layout->object_size - HEADER;
     uintptr_t shape = word_at(object, SHAPE);
     int32_t dimensions = int_at(object, DIMENSIONS);
     uint64_t count = 1;
@@ -167,6 +172,7 @@ void mi_references_of_array(mi_reader *reader, uintptr_t object) {
 /* PyVoidScalarObject, numpy/arrayscalars.h: an element that was taken out of an array refers to it, or is a copy. */
 void mi_references_of_array_scalar(mi_reader *reader, uintptr_t object) {
     enum { VALUE = 24, DESCRIPTION = 32, FLAGS = 40, BASE = 48 };
+    object += (uintptr_t)reader->layout->object_size - HEADER;
     tell_field(reader, object, BASE, "base");
     tell_field(reader, object, DESCRIPTION, "dtype");
     if (int_at(object, FLAGS) & OWNS_DATA && !word_at(object, BASE))

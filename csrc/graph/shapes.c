@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { WORD = sizeof(uintptr_t), MOST_BASES = 64, MOST_MEMBERS = 512, MOST_WORDS = 4096 };
+enum { HEADER = 16, WORD = sizeof(uintptr_t), MOST_BASES = 64, MOST_MEMBERS = 512, MOST_WORDS = 4096 };
 enum { HAVE_GC = 14, HEAP_TYPE = 9, TUPLE_SUBCLASS = 26 }; /* flags of Include/object.h */
 /* PyMemberDef (Include/descrobject.h, structmember.h): name, type, offset, flags, doc; the types that are objects. */
 enum { MEMBER_SIZE = 40, MEMBER_TYPE = 8, MEMBER_OFFSET = 16, MEMBER_OBJECT = 6, MEMBER_OBJECT_EX = 16 };
@@ -58,7 +58,7 @@ static const struct {
 /* Words that tp_members does not declare. Those with a field are in the layout; the others are structures of .c files,
  * the same from 3.11 to 3.15. */
 #define FIELD(name) (int32_t)offsetof(mi_layout, name), -1
-#define AT(number) -1, number
+#define AT(number) -1, number /* behind a header of 16 bytes: that of builds without a GIL is longer */
 static const struct {
     const char *type, *name;
     int32_t field, offset;
@@ -187,7 +187,7 @@ static void explain(gathering *to, uint32_t end) {
 static void rows_add(gathering *to, const char *type) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(rows[i].type, type)) continue;
-        int32_t offset = rows[i].offset;
+        int32_t offset = rows[i].offset + to->layout->object_size - HEADER;
         if (rows[i].field >= 0) memcpy(&offset, (const char *)to->layout + rows[i].field, sizeof offset);
         if (offset >= 0) word_add(to, offset, rows[i].name, 0);
     }

@@ -223,6 +223,14 @@ static void doze(mi_clone_note *note) {
         syscall(SYS_futex, &note->told, FUTEX_WAIT, 0, &look, NULL, 0);
 }
 
+int mi_clone_lives(const mi_clone *clone) {
+    siginfo_t ended = {0};
+    if (mi_os_now_ns() - clone->born_ns >= clone->order.lifetime_ns) return 0;
+    /* it is left to be reaped by the wait */
+    if (waitid(P_PID, (id_t)clone->pid, &ended, WEXITED | WNOHANG | WNOWAIT | __WALL)) return errno == EINTR;
+    return ended.si_pid == 0;
+}
+
 void mi_clone_wait(mi_clone *clone) {
     mi_clone_result *result = &clone->result;
     int status = 0, killed = 0;
@@ -266,6 +274,10 @@ mi_error mi_clone_start(mi_clone *clone, const mi_clone_order *order) {
     return MI_E_ABSENT;
 }
 void mi_clone_wait(mi_clone *clone) { (void)clone; }
+int mi_clone_lives(const mi_clone *clone) {
+    (void)clone;
+    return 0;
+}
 int mi_clone_attempt(mi_clone_step step, void *context) {
     step(context);
     return 1;

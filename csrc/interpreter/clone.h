@@ -71,6 +71,8 @@ typedef struct mi_clone {
 mi_error mi_clone_start(mi_clone *clone, const mi_clone_order *order);
 /* Until the copy has ended, by itself or at its deadline; `clone->result` is whole then. */
 void mi_clone_wait(mi_clone *clone);
+/* Whether the copy goes on, and has time left: asked by who waits for a word of it (clone_desk.h). */
+int mi_clone_lives(const mi_clone *clone);
 /* Both, for a caller that holds nothing. */
 mi_error mi_clone_run(const mi_clone_order *order, mi_clone_result *result);
 

@@ -49,14 +49,25 @@ FIELDS = [
     Field("interpreter_threads", offset("PyInterpreterState", "threads.head"), "first PyThreadState"),
     Field("interpreter_gc", offset("PyInterpreterState", "gc"), "struct _gc_runtime_state, embedded"),
     Field("interpreter_gil", offset("PyInterpreterState", "ceval.gil"), "pointer to its GIL", since=(3, 12)),
-    Field("interpreter_own_gil", offset("PyInterpreterState", "ceval.own_gil"), "int: the GIL is its own", since=(3, 12)),
+    Field(
+        "interpreter_own_gil", offset("PyInterpreterState", "ceval.own_gil"), "int: the GIL is its own", since=(3, 12)
+    ),
     Field("interpreter_feature_flags", offset("PyInterpreterState", "feature_flags"), "unsigned long", since=(3, 12)),
-    Field("interpreter_obmalloc", offset("PyInterpreterState", "obmalloc"), "pymalloc's state or a pointer to it",
-          since=(3, 12)),
-    Field("interpreter_obmalloc_is_pointer", "(PY_VERSION_HEX >= 0x030D0000)", "0: embedded, 1: a pointer",
-          since=(3, 12)),
-    Field("flag_use_main_obmalloc", "Py_RTFLAGS_USE_MAIN_OBMALLOC", "in feature_flags: shares the main pymalloc",
-          since=(3, 12)),
+    Field(
+        "interpreter_obmalloc",
+        offset("PyInterpreterState", "obmalloc"),
+        "pymalloc's state or a pointer to it",
+        since=(3, 12),
+    ),
+    Field(
+        "interpreter_obmalloc_is_pointer", "(PY_VERSION_HEX >= 0x030D0000)", "0: embedded, 1: a pointer", since=(3, 12)
+    ),
+    Field(
+        "flag_use_main_obmalloc",
+        "Py_RTFLAGS_USE_MAIN_OBMALLOC",
+        "in feature_flags: shares the main pymalloc",
+        since=(3, 12),
+    ),
     # -- thread states (pystate.h) --
     Field("thread_next", offset("PyThreadState", "next"), "next PyThreadState of the interpreter"),
     Field("thread_interpreter", offset("PyThreadState", "interp"), "its PyInterpreterState"),
@@ -79,28 +90,49 @@ FIELDS = [
     Field("gil_cond", offset("struct _gil_runtime_state", "cond"), "pthread_cond_t, waited on for the GIL"),
     Field("interpreter_gil_storage", offset("PyInterpreterState", "_gil"), "a GIL of its own, embedded", since=(3, 12)),
     # a request to drop the GIL (ceval_gil.h, ceval_gil.c: SET_GIL_DROP_REQUEST; _PY_GIL_DROP_REQUEST_BIT is bit 0)
-    Field("interpreter_drop_request", offset("PyInterpreterState", "ceval.gil_drop_request"), "int, not 0: pending",
-          until=(3, 13)),
+    Field(
+        "interpreter_drop_request",
+        offset("PyInterpreterState", "ceval.gil_drop_request"),
+        "int, not 0: pending",
+        until=(3, 13),
+    ),
     Field("thread_eval_breaker", offset("PyThreadState", "eval_breaker"), "uintptr_t, bit 0: pending", since=(3, 13)),
     # -- pymalloc (pycore_obmalloc.h; Objects/obmalloc.c in 3.11) --
     Field("pymalloc_arenas", offset("struct _obmalloc_state", "mgmt.arenas"), "struct arena_object *", since=(3, 12)),
     Field("pymalloc_maxarenas", offset("struct _obmalloc_state", "mgmt.maxarenas"), "unsigned int", since=(3, 12)),
     Field("arena_object_size", "sizeof(struct arena_object)", "bytes", fixed={(3, 11): 48}),
-    Field("arena_address", offset("struct arena_object", "address"), "uintptr_t, 0 when not allocated",
-          fixed={(3, 11): 0}),
-    Field("arena_pool_address", offset("struct arena_object", "pool_address"), "end of the pools carved off",
-          fixed={(3, 11): 8}),
-    Field("arena_nfreepools", offset("struct arena_object", "nfreepools"), "unsigned int, never used ones included",
-          fixed={(3, 11): 16}),
+    Field(
+        "arena_address", offset("struct arena_object", "address"), "uintptr_t, 0 when not allocated", fixed={(3, 11): 0}
+    ),
+    Field(
+        "arena_pool_address",
+        offset("struct arena_object", "pool_address"),
+        "end of the pools carved off",
+        fixed={(3, 11): 8},
+    ),
+    Field(
+        "arena_nfreepools",
+        offset("struct arena_object", "nfreepools"),
+        "unsigned int, never used ones included",
+        fixed={(3, 11): 16},
+    ),
     Field("arena_ntotalpools", offset("struct arena_object", "ntotalpools"), "unsigned int", fixed={(3, 11): 20}),
-    Field("pool_header_size", "_Py_SIZE_ROUND_UP(sizeof(struct pool_header), ALIGNMENT)", "POOL_OVERHEAD",
-          fixed={(3, 11): 48}),
+    Field(
+        "pool_header_size",
+        "_Py_SIZE_ROUND_UP(sizeof(struct pool_header), ALIGNMENT)",
+        "POOL_OVERHEAD",
+        fixed={(3, 11): 48},
+    ),
     Field("pool_count", offset("struct pool_header", "ref.count"), "unsigned int, blocks in use", fixed={(3, 11): 0}),
     Field("pool_freeblock", offset("struct pool_header", "freeblock"), "head of the free list", fixed={(3, 11): 8}),
     Field("pool_arenaindex", offset("struct pool_header", "arenaindex"), "unsigned int", fixed={(3, 11): 32}),
     Field("pool_szidx", offset("struct pool_header", "szidx"), "unsigned int, size class", fixed={(3, 11): 36}),
-    Field("pool_nextoffset", offset("struct pool_header", "nextoffset"), "unsigned int, first untouched block",
-          fixed={(3, 11): 40}),
+    Field(
+        "pool_nextoffset",
+        offset("struct pool_header", "nextoffset"),
+        "unsigned int, first untouched block",
+        fixed={(3, 11): 40},
+    ),
     Field("pool_maxnextoffset", offset("struct pool_header", "maxnextoffset"), "unsigned int", fixed={(3, 11): 44}),
     Field("pool_size", "POOL_SIZE", "bytes", fixed={(3, 11): 16384}),
     Field("arena_size", "ARENA_SIZE", "bytes (2 MiB in builds with huge pages)", fixed={(3, 11): 1 << 20}),
@@ -121,10 +153,19 @@ FIELDS = [
     Field("gc_head_size", "sizeof(PyGC_Head)", "bytes before a tracked object", build="gil"),
     Field("gc_next", offset("PyGC_Head", "_gc_next"), "uintptr_t, 0 when not tracked", build="gil"),
     Field("gc_prev", offset("PyGC_Head", "_gc_prev"), "uintptr_t, the two lowest bits are flags", build="gil"),
-    Field("gc_visited_space", "MI_GC_VISITED_SPACE", "int: which old[] is visited; only incremental collectors have it",
-          since=(3, 14), build="gil"),
+    Field(
+        "gc_visited_space",
+        "MI_GC_VISITED_SPACE",
+        "int: which old[] is visited; only incremental collectors have it",
+        since=(3, 14),
+        build="gil",
+    ),
     # statistics: three structs in a row up to 3.14, a pointer to three rings with an index of the newest from 3.15 on
-    Field("gc_stats", offset("struct _gc_runtime_state", "generation_stats"), "struct gc_generation_stats[3], or a pointer"),
+    Field(
+        "gc_stats",
+        offset("struct _gc_runtime_state", "generation_stats"),
+        "struct gc_generation_stats[3], or a pointer",
+    ),
     Field("gc_stats_size", "sizeof(struct gc_generation_stats)", "bytes"),
     Field("gc_stats_rings", "sizeof(struct gc_stats)", "bytes of all rings", since=(3, 15)),
     Field("gc_stats_ring0", offset("struct gc_stats", "young.items"), "ring of generation 0", since=(3, 15)),
@@ -138,20 +179,30 @@ FIELDS = [
     Field("gc_stats_uncollectable", offset("struct gc_generation_stats", "uncollectable"), "Py_ssize_t"),
     Field("gc_stats_candidates", offset("struct gc_generation_stats", "candidates"), "Py_ssize_t", since=(3, 15)),
     Field("gc_stats_duration", offset("struct gc_generation_stats", "duration"), "double, seconds", since=(3, 15)),
-    Field("gc_deferred_count", offset("struct _gc_runtime_state", "deferred_count"), "Py_ssize_t: put off by the RSS rule",
-          since=(3, 14), until=(3, 15), build="free_threaded"),
+    Field(
+        "gc_deferred_count",
+        offset("struct _gc_runtime_state", "deferred_count"),
+        "Py_ssize_t: put off by the RSS rule",
+        since=(3, 14),
+        until=(3, 15),
+        build="free_threaded",
+    ),
     # -- object headers (object.h) --
     Field("object_size", "sizeof(PyObject)", "bytes of the header"),
     Field("object_refcount", offset("PyObject", "ob_refcnt"), "Py_ssize_t; 32 bits of it from 3.14 on", build="gil"),
     Field("object_refcount_size", "sizeof(((PyObject *)0)->ob_refcnt)", "bytes", build="gil"),
-    Field("object_immortal_bit", "31", "of the refcount: the object is immortal (refcount.h)", since=(3, 12), build="gil"),
+    Field(
+        "object_immortal_bit", "31", "of the refcount: the object is immortal (refcount.h)", since=(3, 12), build="gil"
+    ),
     Field("object_overflow", offset("PyObject", "ob_overflow"), "uint16_t", since=(3, 14), build="gil"),
     Field("object_flags", offset("PyObject", "ob_flags"), "uint16_t", since=(3, 14)),
     Field("object_mutex", offset("PyObject", "ob_mutex"), "PyMutex, one byte", since=(3, 13), build="free_threaded"),
     # the pre-header (pycore_object.h): in 3.12 the dict's word may be a tagged pointer to the values
     Field("object_managed_dict", "MANAGED_DICT_OFFSET", "PyDictObject *", fixed={(3, 12): -24}),
     Field("object_managed_values", "-32", "PyDictValues *", until=(3, 12)),
-    Field("object_managed_values_tag", "1", "bit of the dict's word: it points to values", since=(3, 12), until=(3, 13)),
+    Field(
+        "object_managed_values_tag", "1", "bit of the dict's word: it points to values", since=(3, 12), until=(3, 13)
+    ),
     Field("object_managed_weakrefs", "MANAGED_WEAKREF_OFFSET", "list of weak references", since=(3, 12)),
     Field("object_type", offset("PyObject", "ob_type"), "PyTypeObject *"),
     Field("object_var_size", offset("PyVarObject", "ob_size"), "Py_ssize_t"),
@@ -173,15 +224,25 @@ FIELDS = [
         for name, expression, doc in (
             ("thread_state", offset("PyThreadState", "state"), "int: 0 detached, 1 attached, 2 suspended"),
             ("thread_mimalloc", offset("_PyThreadStateImpl", "mimalloc"), "struct _mimalloc_thread_state, embedded"),
-            ("thread_delayed_frees", offset("_PyThreadStateImpl", "mem_free_queue"), "llist_node: waiting frees (QSBR)"),
+            (
+                "thread_delayed_frees",
+                offset("_PyThreadStateImpl", "mem_free_queue"),
+                "llist_node: waiting frees (QSBR)",
+            ),
             ("thread_merge_id", offset("_PyThreadStateImpl", "brc.tid"), "uintptr_t: _Py_ThreadId(), or 0"),
             ("thread_merge_queue", offset("_PyThreadStateImpl", "brc.objects_to_merge"), "_PyObjectStack"),
             ("thread_merge_local", offset("_PyThreadStateImpl", "brc.local_objects_to_merge"), "_PyObjectStack"),
             ("interpreter_delayed_frees", offset("PyInterpreterState", "mem_free_queue.head"), "llist_node"),
-            ("interpreter_abandoned", offset("PyInterpreterState", "mimalloc.abandoned_pool.abandoned"),
-             "first abandoned segment, tagged in its low bits"),
-            ("interpreter_abandoned_visited", offset("PyInterpreterState", "mimalloc.abandoned_pool.abandoned_visited"),
-             "first abandoned segment that was looked at"),
+            (
+                "interpreter_abandoned",
+                offset("PyInterpreterState", "mimalloc.abandoned_pool.abandoned"),
+                "first abandoned segment, tagged in its low bits",
+            ),
+            (
+                "interpreter_abandoned_visited",
+                offset("PyInterpreterState", "mimalloc.abandoned_pool.abandoned_visited"),
+                "first abandoned segment that was looked at",
+            ),
             ("object_stack_chunk_size", "sizeof(_PyObjectStackChunk)", "bytes; the words are previous, count, objects"),
             ("mimalloc_heaps", offset("struct _mimalloc_thread_state", "heaps"), "mi_heap_t[mimalloc_heap_count]"),
             ("mimalloc_heap_count", "_Py_MIMALLOC_HEAP_COUNT", "heap tags: mem, object, gc, gc with pre-header"),
@@ -209,11 +270,18 @@ FIELDS = [
             ("mimalloc_page_next", offset("mi_page_t", "next"), "mi_page_t *"),
             ("mimalloc_page_goal", offset("mi_page_t", "qsbr_goal"), "uint64_t, not 0: an empty page waits"),
             ("mimalloc_segment_memory_kind", offset("mi_segment_t", "memid.memkind"), "int, see mimalloc_in_reserve"),
-            ("mimalloc_segment_block", offset("mi_segment_t", "memid.mem.arena.block_index"),
-             "size_t: its place in the reserve, in segments"),
+            (
+                "mimalloc_segment_block",
+                offset("mi_segment_t", "memid.mem.arena.block_index"),
+                "size_t: its place in the reserve, in segments",
+            ),
             ("mimalloc_in_reserve", "MI_MEM_ARENA", "kind of a segment in a reserve (mimalloc's arenas)"),
             ("mimalloc_segment_bytes", offset("mi_segment_t", "segment_size"), "size_t"),
-            ("mimalloc_segment_purge_mask", offset("mi_segment_t", "purge_mask"), "bits, each for an equal share of the segment"),
+            (
+                "mimalloc_segment_purge_mask",
+                offset("mi_segment_t", "purge_mask"),
+                "bits, each for an equal share of the segment",
+            ),
             ("mimalloc_segment_mask_words", "MI_COMMIT_MASK_FIELD_COUNT", "size_t words of a mask"),
             ("mimalloc_segment_next", offset("mi_segment_t", "abandoned_next"), "mi_segment_t *"),
             ("mimalloc_segment_used", offset("mi_segment_t", "used"), "size_t, pages in use"),
@@ -237,10 +305,20 @@ FIELDS = [
     Field("heap_type_size", "sizeof(PyHeapTypeObject)", "bytes"),
     Field("heap_type_name", offset("PyHeapTypeObject", "_ht_tpname"), "char *"),
     Field("heap_type_cached_keys", offset("PyHeapTypeObject", "ht_cached_keys"), "struct _dictkeysobject *"),
-    Field("managed_values", "0", "where the pre-header names an instance's values, from the object on", until=(3, 13),
-          fixed={(3, 11): -32, (3, 12): -24}),  # pycore_object.h: _PyObject_ValuesPointer, _PyObject_DictOrValuesPointer
-    Field("managed_values_tag", "0", "1: that word is a dict unless its lowest bit is set", until=(3, 13),
-          fixed={(3, 11): 0, (3, 12): 1}),
+    Field(
+        "managed_values",
+        "0",
+        "where the pre-header names an instance's values, from the object on",
+        until=(3, 13),
+        fixed={(3, 11): -32, (3, 12): -24},
+    ),  # pycore_object.h: _PyObject_ValuesPointer, _PyObject_DictOrValuesPointer
+    Field(
+        "managed_values_tag",
+        "0",
+        "1: that word is a dict unless its lowest bit is set",
+        until=(3, 13),
+        fixed={(3, 11): 0, (3, 12): 1},
+    ),
     Field("list_items", offset("PyListObject", "ob_item"), "PyObject **"),
     Field("list_allocated", offset("PyListObject", "allocated"), "Py_ssize_t"),
     Field("dict_size", "sizeof(PyDictObject)", "bytes"),
@@ -263,8 +341,9 @@ FIELDS = [
     Field("monitoring_lines", offset("_PyCoMonitoringData", "lines"), "line data *", since=(3, 12)),
     Field("monitoring_line_tools", offset("_PyCoMonitoringData", "line_tools"), "uint8_t *", since=(3, 12)),
     Field("monitoring_opcodes", offset("_PyCoMonitoringData", "per_instruction_opcodes"), "uint8_t *", since=(3, 12)),
-    Field("monitoring_opcode_tools", offset("_PyCoMonitoringData", "per_instruction_tools"), "uint8_t *",
-          since=(3, 12)),
+    Field(
+        "monitoring_opcode_tools", offset("_PyCoMonitoringData", "per_instruction_tools"), "uint8_t *", since=(3, 12)
+    ),
     # what a block was asked for (cpython/unicodeobject.h, pycore_long.h, pycore_dict.h, Objects/dictobject.c)
     Field("str_compact_size", "sizeof(PyCompactUnicodeObject)", "bytes before the characters that are not ASCII"),
     Field("str_length", offset("PyASCIIObject", "length"), "Py_ssize_t, characters"),
@@ -284,7 +363,9 @@ FIELDS = [
     Field("free_lists", "MI_FREE_LISTS", "of the interpreter (its thread states in free-threaded builds)"),
     Field("free_lists_size", "MI_FREE_LISTS_SIZE", "bytes"),
     Field("free_link", "0", "where an object kept says which is next", since=(3, 14)),
-    Field("free_memory_errors", offset("PyInterpreterState", "exc_state.memerrors_freelist"), "PyBaseExceptionObject *"),
+    Field(
+        "free_memory_errors", offset("PyInterpreterState", "exc_state.memerrors_freelist"), "PyBaseExceptionObject *"
+    ),
     Field("exception_dict", offset("PyBaseExceptionObject", "dict"), "PyObject *"),
     Field("module_state", offset("PyModuleObject", "md_state"), "void *"),
     # -- references between objects: where an object keeps the addresses of others (cpython/*.h, pycore_*.h) --
@@ -300,9 +381,20 @@ FIELDS = [
     *(
         Field("function_" + name, offset("PyFunctionObject", "func_" + name), "PyObject *", since=since)
         for name, since in (
-            ("globals", (3, 11)), ("builtins", (3, 11)), ("name", (3, 11)), ("qualname", (3, 11)), ("code", (3, 11)),
-            ("defaults", (3, 11)), ("kwdefaults", (3, 11)), ("closure", (3, 11)), ("doc", (3, 11)), ("dict", (3, 11)),
-            ("module", (3, 11)), ("annotations", (3, 11)), ("typeparams", (3, 12)), ("annotate", (3, 14)),
+            ("globals", (3, 11)),
+            ("builtins", (3, 11)),
+            ("name", (3, 11)),
+            ("qualname", (3, 11)),
+            ("code", (3, 11)),
+            ("defaults", (3, 11)),
+            ("kwdefaults", (3, 11)),
+            ("closure", (3, 11)),
+            ("doc", (3, 11)),
+            ("dict", (3, 11)),
+            ("module", (3, 11)),
+            ("annotations", (3, 11)),
+            ("typeparams", (3, 12)),
+            ("annotate", (3, 14)),
         )
     ),
     Field("method_function", offset("PyMethodObject", "im_func"), "PyObject *"),
@@ -345,18 +437,53 @@ FIELDS = [
     Field("thread_frame", offset("PyThreadState", "current_frame"), "_PyInterpreterFrame *", since=(3, 13)),
     Field("thread_cframe", offset("PyThreadState", "cframe"), "_PyCFrame *", until=(3, 13)),
     Field("cframe_frame", offset("_PyCFrame", "current_frame"), "_PyInterpreterFrame *", until=(3, 13)),
+    # counts that each thread keeps for itself (pycore_tstate.h, pycore_uniqueid.h)
+    *(
+        Field(name, expression, doc, since=(3, 14), build="free_threaded")
+        for name, expression, doc in (
+            ("thread_counts", offset("_PyThreadStateImpl", "refcounts.values"), "Py_ssize_t *"),
+            ("thread_counts_size", offset("_PyThreadStateImpl", "refcounts.size"), "Py_ssize_t, numbers in it"),
+            ("heap_type_unique_id", offset("PyHeapTypeObject", "unique_id"), "Py_ssize_t: place in it + 1, or 0"),
+            ("code_unique_id", offset("PyCodeObject", "_co_unique_id"), "Py_ssize_t, the same"),
+            ("dict_watcher_tag", offset("PyDictObject", "_ma_watcher_tag"), "uint64_t: the same from bit 32 on"),
+        )
+    ),
     # stopping the world (pycore_interp_structs.h, struct _stoptheworld_state)
-    Field("interpreter_world_event", offset("PyInterpreterState", "stoptheworld.stop_event"), "PyEvent: all stand still",
-          since=(3, 13), build="free_threaded"),
-    Field("interpreter_world_requester", offset("PyInterpreterState", "stoptheworld.requester"), "PyThreadState *",
-          since=(3, 13), build="free_threaded"),
-    Field("runtime_world_event", offset("_PyRuntimeState", "stoptheworld.stop_event"), "the same of all interpreters",
-          since=(3, 13), build="free_threaded"),
-    Field("runtime_world_requester", offset("_PyRuntimeState", "stoptheworld.requester"), "PyThreadState *",
-          since=(3, 13), build="free_threaded"),
+    Field(
+        "interpreter_world_event",
+        offset("PyInterpreterState", "stoptheworld.stop_event"),
+        "PyEvent: all stand still",
+        since=(3, 13),
+        build="free_threaded",
+    ),
+    Field(
+        "interpreter_world_requester",
+        offset("PyInterpreterState", "stoptheworld.requester"),
+        "PyThreadState *",
+        since=(3, 13),
+        build="free_threaded",
+    ),
+    Field(
+        "runtime_world_event",
+        offset("_PyRuntimeState", "stoptheworld.stop_event"),
+        "the same of all interpreters",
+        since=(3, 13),
+        build="free_threaded",
+    ),
+    Field(
+        "runtime_world_requester",
+        offset("_PyRuntimeState", "stoptheworld.requester"),
+        "PyThreadState *",
+        since=(3, 13),
+        build="free_threaded",
+    ),
     # what a frame is at, for the attribution of the GIL's trace
-    Field("iframe_instruction", offset("_PyInterpreterFrame", "MI_FRAME_INSTRUCTION"),
-          "_Py_CODEUNIT *, that it executes", build="gil"),
+    Field(
+        "iframe_instruction",
+        offset("_PyInterpreterFrame", "MI_FRAME_INSTRUCTION"),
+        "_Py_CODEUNIT *, that it executes",
+        build="gil",
+    ),
     Field("code_instructions", offset("PyCodeObject", "co_code_adaptive"), "_Py_CODEUNIT[]", build="gil"),
     Field("code_filename", offset("PyCodeObject", "co_filename"), "str", build="gil"),
     Field("code_linetable", offset("PyCodeObject", "co_linetable"), "bytes", build="gil"),

@@ -28,3 +28,7 @@ class SnapshotError(MeminspectError):
         self.readable = readable
         hint = f"; readable all the same (partial=True, --partial): {', '.join(readable)}" if readable else ""
         super().__init__(text + hint)
+
+
+class StaleCoreError(MeminspectError):
+    """The native core that measured was built from other sources than the Python part that reads what it found."""

@@ -23,6 +23,9 @@ import threading
 Evil = type({EVIL!r}, (), {{"__slots__": ("a",)}})
 kept = [Evil() for _ in range(2000)]
 texts = [str(number) * 4 for number in range(100_000)][::50]
+class Hoard: pass
+hoard = Hoard()
+hoard.rows = {{number: [str(number)] for number in range(40_000)}}
 event = threading.Event()
 thread = threading.Thread(target=event.wait, name={EVIL!r}, daemon=True)
 thread.start()
@@ -54,7 +57,7 @@ TREEMAP = f"""() => {{
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     (folder / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "meminspect", "report", "--html", str(folder / "page.html")]
+    command = [sys.executable, "-m", "meminspect", "report", "--objects", "--html", str(folder / "page.html")]
     run = subprocess.run([*command, str(folder / "program.py")], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     return folder / "page.html"
@@ -233,12 +236,27 @@ def test_the_map_is_coloured_by_content(opened: Any) -> None:
 
 
 def test_what_keeps_most_is_told(opened: Any) -> None:
+    """The hoard, of more than half of all, by its name: in the table, and as a finding."""
     section = opened.page.locator("section", has=opened.page.locator("#h-retained"))
-    if not WITH_GIL:
-        assert section.locator(".note").count() == 1
-        return
-    assert "module __main__" in section.inner_text()
+    assert "module __main__.hoard" in section.locator("tbody tr").first.inner_text()
     assert section.locator("tbody tr").count() >= 5
+    findings = opened.page.locator("section", has=opened.page.locator("#h-do")).inner_text()
+    assert "hang under one object: module __main__.hoard" in " ".join(findings.split())
+
+
+def test_what_keeps_most_of_a_snapshot(show: Show, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    for command in (
+        ["snapshot", "--objects", "--max-pause", "60", "-o", "kept.mi", "program.py"],
+        ["report", "--html", "page.html", "kept.mi"],
+    ):
+        subprocess.run([sys.executable, "-m", "meminspect", *command], cwd=tmp_path, check=True)
+    result = show(tmp_path / "page.html")
+    section = result.page.locator("section", has=result.page.locator("#h-retained"))
+    assert "Hoard" in section.locator("tbody tr").first.inner_text() + section.locator("tbody tr").nth(1).inner_text()
+    assert "hang under one object" in " ".join(result.page.locator("body").inner_text().split())
+    assert result.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

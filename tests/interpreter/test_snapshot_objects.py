@@ -20,10 +20,8 @@ from meminspect.errors import SnapshotError
 from meminspect.store import objects
 from meminspect.store.read import load
 from meminspect.store.schema import BY_NAME
+from meminspect.store.why import loss
 from meminspect.store.write import arrow_schema
-
-WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-needs_graph = pytest.mark.skipif(not WITH_GIL, reason="references are not read in free-threaded builds")
 
 CHAIN = """
 class Node:
@@ -47,7 +45,6 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "chain.mi"
 
 
-@needs_graph
 def test_a_chain_is_found_link_by_link(chain: Path) -> None:
     graph = objects.graph(load(chain))
     nodes = [at for at in range(graph.objects) if graph.names[graph.types[at]] == ("__main__", "Node")]
@@ -76,7 +73,6 @@ def captured() -> dict[str, Any]:
     return raw
 
 
-@needs_graph
 def test_the_columns_come_back_as_they_were_captured(captured: dict[str, Any]) -> None:
     raw = captured
     assert raw["objects"] > 5000
@@ -106,7 +102,6 @@ def why(*words: str, folder: Path) -> dict[str, Any]:
     return answer
 
 
-@needs_graph
 def test_why_answers_as_of_the_program_itself(chain: Path) -> None:
     """The program's answer is the core's, the snapshot's is from its tables."""
     kept, live = why("Node", chain.name, folder=chain.parent), why("Node", "chain.py", folder=chain.parent)
@@ -123,7 +118,6 @@ def test_why_answers_as_of_the_program_itself(chain: Path) -> None:
     assert one["sample"] == kept["sample"]
 
 
-@needs_graph
 def test_why_says_what_is_not_there(chain: Path, tmp_path: Path) -> None:
     assert "no object of this type" in why("NoSuchType", chain.name, folder=chain.parent)["reason"]
     meminspect.snapshot(tmp_path / "bare.mi")
@@ -134,7 +128,6 @@ def test_why_says_what_is_not_there(chain: Path, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@needs_graph
 def test_sql_asks_who_refers_to_whom(chain: Path) -> None:
     pytest.importorskip("duckdb")
     sql = (
@@ -147,7 +140,6 @@ def test_sql_asks_who_refers_to_whom(chain: Path) -> None:
     assert "999" in done.stdout
 
 
-@needs_graph
 def test_of_the_process_that_takes_it(tmp_path: Path) -> None:
     program = (
         "import json, meminspect\n"
@@ -169,13 +161,6 @@ def test_without_objects_it_says_so(tmp_path: Path) -> None:
         objects.graph(snapshot)
 
 
-@pytest.mark.skipif(WITH_GIL, reason="this build's references are read")
-def test_a_build_whose_references_are_not_read_says_so(tmp_path: Path) -> None:
-    meminspect.snapshot(tmp_path / "own.mi", objects=True)
-    assert "free-threaded" in load(tmp_path / "own.mi").missing["objects"]
-
-
-@needs_graph
 def test_what_contradicts_itself_is_refused(chain: Path) -> None:
     snapshot = load(chain)
     nodes, edges = snapshot.table("objects"), snapshot.table("edges")
@@ -184,3 +169,24 @@ def test_what_contradicts_itself_is_refused(chain: Path) -> None:
     for changed_nodes, changed_edges in ((nodes, outside), (nodes, backwards), (nodes.slice(1), edges)):
         with pytest.raises(SnapshotError, match="is damaged"):
             objects.graph_of("x.mi", changed_nodes, changed_edges)
+
+
+def test_what_retains_most_is_the_cores_answer(captured: dict[str, Any]) -> None:
+    """The tree over a snapshot's arrays, against what is lost when an object is taken out of them."""
+    from meminspect.store.retained import top_retained
+
+    tables = {}
+    for name in ("objects", "edges"):
+        schema = arrow_schema(BY_NAME[name])
+        parts = [pa.Table.from_arrays(part, schema=schema) for part in objects.batches(name, captured)]
+        tables[name] = pa.concat_tables(parts)
+    graph = objects.graph_of("here", tables["objects"], tables["edges"])
+    top = top_retained(graph, 10)
+    assert top.total_bytes == sum(graph.sizes)
+    assert len(top.rows) == 10
+    assert [row.retained_bytes for row in top.rows] == sorted((row.retained_bytes for row in top.rows), reverse=True)
+    for row in top.rows[:2]:
+        if row.path.steps:
+            at = graph.addresses.index(row.node.address)
+            assert row.retained_bytes == sum(graph.sizes[lost] for lost in loss(graph, [at]))
+            assert row.path.steps[-1].node == row.node

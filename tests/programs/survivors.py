@@ -33,6 +33,7 @@ def main() -> None:
     count, stride = int(sys.argv[1]), int(sys.argv[2])
     meminspect.what_if(["nothing"], max_pause=None)  # what it imports is there before
     meminspect.pinning(max_pause=None)
+    meminspect.why("nothing", max_pause=None)
     arenas()
     survivors.extend(item for at, item in enumerate([Survivor() for _ in range(count)]) if at % stride == 0)
     gc.collect()

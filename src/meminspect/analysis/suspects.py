@@ -69,8 +69,12 @@ def objects(sizes: RetainedSizes) -> list[Finding]:
 
 def is_namespace(row: RetainedObject) -> bool:
     """A module's dict, or that of sys.modules: it holds a program."""
-    how = row.path.steps[-1].how if row.path.steps else None
-    return row.node.type_name == "dict" and how is not None and how.name in ("__dict__", "sys.modules", "f_globals")
+    if row.node.type_name != "dict" or not row.path.steps:
+        return False
+    how = row.path.steps[-1].how
+    if how is not None:
+        return how.name in ("__dict__", "sys.modules", "f_globals")
+    return len(row.path.steps) > 1 and row.path.steps[-2].node.type_name in ("module", "modules")  # of a snapshot
 
 
 def has_deeper(row: RetainedObject, large: list[RetainedObject]) -> bool:

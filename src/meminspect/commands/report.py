@@ -96,6 +96,12 @@ def show_snapshot(options: Mapping[str, Any], form: type[Page], program: Program
     kept = load(program.what)
     report, census = kept.report(), kept.census() if kept.has_census else None
     page = form(options, program=None)
+    if page.retained and {"objects", "edges"} <= kept.tables.keys():
+        from meminspect.store.objects import graph
+        from meminspect.store.retained import top_retained
+
+        page.top = top_retained(graph(kept), 200)
+        report = page.with_suspects(report)
     with page.output:
         page.output.write(page.document(report, census))
     return 0

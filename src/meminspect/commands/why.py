@@ -135,10 +135,11 @@ class Page:
         from meminspect.probes.pinning import build as build_pinning
         from meminspect.probes.references import build_why
 
-        return self.document(build_why(self.target, raw), build_pinning(raw), note)
+        pinning = build_pinning(raw) if raw["keys"] is not None else None
+        return self.document(build_why(self.target, raw), pinning, note)
 
     def document(self, why: Why, pinning: Pinning | None, note: str | None = None) -> str:
-        """The answer in the form that was asked for; of a snapshot nothing is known of what else keeps arenas."""
+        """The answer in the form that was asked for; of a snapshot and of mimalloc nothing is known of other arenas."""
         if self.as_json:
             from meminspect.views import why_json
 

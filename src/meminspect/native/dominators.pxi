@@ -32,7 +32,7 @@ cdef bint rows_are_whole(const mi_references *graph, const uint32_t *roots, uint
 
 
 def _dominators(bytes offsets, bytes edges, bytes sizes, bytes roots):
-    """For tests and benchmarks: the dominators of a graph given as arrays of uint32 (csrc/graph/dominators.h).
+    """For snapshots (store/retained.py), tests and benchmarks: the dominators of a graph given as arrays of uint32 (csrc/graph/dominators.h).
 
     {"number", "node", "dominator": bytes of uint32, "retained": bytes of uint64, "unreachable", "peak_bytes",
     "seconds"}

@@ -31,7 +31,7 @@ def graph_capture(max_pause=1.0):
     whole.make(ceiling_of(max_pause))
     nodes = mi_graph_nodes(graph)
     return {
-        "objects": graph.objects, "roots": list(ROOT_NAMES), "names": whole.names, "unit": MI_GRAPH_UNIT,
+        "objects": graph.objects, "roots": list(ROOT_NAMES), "names": whole.names, "unit": graph.unit,
         "addresses": addresses_of_graph(graph),
         "types": (<char *>graph.types)[:graph.objects * sizeof(uint32_t)],
         "unexplained": (<char *>graph.unexplained)[:graph.objects * sizeof(uint32_t)],

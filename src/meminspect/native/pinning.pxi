@@ -115,9 +115,9 @@ cdef class _Pinning:
             for number in step:
                 node = self.tree.found.node[number]
                 nodes.add(node)
-                rows.append((self.whole.node_text(node), self.tree.found.retained[number] * MI_GRAPH_UNIT,
-                             self.whole.path_to(node)))
-            loss = self.whole.loss_of(nodes, True)
+                rows.append((node_text(self.whole, node), self.tree.found.retained[number] * self.whole.graph.unit,
+                             path_to(self.whole, node)))
+            loss = loss_of(self.whole, nodes, True)
             result.append((rows, loss["arenas"][1], loss["bytes"]))
             if loss["arenas"][1] > emptied:
                 emptied, useful = loss["arenas"][1], len(result)
@@ -150,7 +150,7 @@ cdef list retained_by_type(_Graph whole, _Tree tree, size_t most):
     bytes_of, count_of = <uint64_t *>retained.data, <uint64_t *>objects.data
     check(mi_retained_by_type(&whole.graph, &tree.found, count, bytes_of, count_of))
     order = sorted([(bytes_of[i], i) for i in range(count) if count_of[i]], reverse=True)[:most]
-    return [(*whole.names[i], count_of[i], size * MI_GRAPH_UNIT) for size, i in order]
+    return [(*whole.names[i], count_of[i], size * whole.graph.unit) for size, i in order]
 
 
 cdef list samples(_Graph whole, size_t arena, dict buffers):
@@ -158,7 +158,7 @@ cdef list samples(_Graph whole, size_t arena, dict buffers):
     cdef uint32_t node, first = whole.graph.arena_first[arena], end = whole.graph.arena_end[arena]
     found = [node for node in range(first, min(end, first + MOST_SAMPLES))]
     found += buffers.get(arena, [])[:MOST_SAMPLES - len(found)]
-    return [(whole.node_text(number), whole.path_to(number)) for number in found]
+    return [(node_text(whole, number), path_to(whole, number)) for number in found]
 
 
 cdef list pinned_arenas(_Graph whole, marks, uint32_t most, bint objects):

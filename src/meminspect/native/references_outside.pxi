@@ -22,7 +22,7 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
     """references_capture() of another process of the same build, which runs on; see probes/references.py.
 
     Its memory is copied into a frozen copy of this process, where its objects are read; the tree and all answers are
-    computed here. Which attribute or key a reference is, is not told: that memory is gone by then. NativeError as
+    computed here, and the copy, which keeps that memory, says which attribute or key a reference is. NativeError as
     census_outside_capture().
     """
     cdef const mi_layout *layout = the_layout()
@@ -38,13 +38,13 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
     cdef mi_arena_table table
     cdef mi_graph_outside_job job
     cdef mi_clone_order order
-    cdef mi_clone clone
-    cdef mi_error error
+    cdef _Desk desk = _Desk()
     cdef bint hidden = layout.interpreter_obmalloc == MI_ABSENT
     cdef uint64_t begun = mi_os_now_ns()
     cdef size_t i
     if layout.free_threaded:
-        raise NativeError("absent", "references are not read in free-threaded builds yet: the heap is mimalloc's")
+        raise NativeError("absent", "references of another free-threaded process are not read: its threads cannot be held "
+                          "still, and mimalloc's heap is not read without that")
     whole.outside = True
     shared.open(sizeof(graph_outside_result))
     result = <graph_outside_result *>shared.room
@@ -58,11 +58,14 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
     check(mi_target_refresh(&there.target))
     pages.open(pid, &(<mi_mapped_target *>&there.target).maps)
     needed, room = pages.pages.sums[pages.pages.count], clone_room()
-    if room[0] is not None and needed > room[0]:
-        raise NativeError("memory", f"a copy of the {needed} resident bytes of process {pid} is needed, and {room[1]} "
-                                    f"leaves {room[0]}")
+    if room[0] is not None and 2 * needed > room[0]:
+        raise NativeError("memory", f"a copy of the {needed} resident bytes of process {pid} is needed, and as much for the "
+                                    f"arrays of the graph; {room[1]} leaves {room[0]}")
     whole.shared = _Shared()
     whole.shared.open(arrays_of(needed // 1024))
+    whole.desk = desk
+    desk.open()
+    desk.room = room
     memset(&job, 0, sizeof(job))
     job.outside.from_, job.outside.pages, job.outside.runtime = &there.target, &pages.pages, runtime.address
     job.outside.tuple_type = outside_of(own, there, <uintptr_t><PyObject *>tuple)
@@ -74,22 +77,28 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
     job.graph.layout, job.graph.self, job.graph.hidden = layout, job.outside.census.self, job.outside.census.hidden
     job.graph.padding = job.outside.census.request.padding
     job.graph.room, job.graph.room_size = whole.shared.room, whole.shared.size
+    job.graph.desk = desk.desk
+    job.graph.str = outside_of(own, there, MI_UNICODE_TYPE)
+    job.graph.integer = outside_of(own, there, MI_LONG_TYPE)
+    job.graph.tuple = job.outside.tuple_type
     job.type_count, job.types = &result.type_count, result.types
-    clone_order_fill(&order, mi_graph_outside_run, &job, deadline, room)
-    error = mi_clone_start(&clone, &order)
-    if error == MI_OK:
-        with nogil:
-            mi_clone_wait(&clone)
-    told = clone_to_raw(&clone, error, room)
-    if told["reason"] is not None:
-        raise outside_error(pid, error if error != MI_OK else clone.result.error, told)
-    after.read(&runtime, &table if hidden else NULL)
-    whole.copied, whole.graph = told, (<mi_graph *>whole.shared.room)[0]
-    whole.types.items, whole.types.count = result.types, result.type_count
-    whole.names = [type_name(&result.names[i]) for i in range(result.type_count)]
-    whole.guard = own
-    raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
-    reasons = ["which attributes and keys refer is not told: its memory is not held still for that"]
+    clone_order_fill(&order, mi_graph_outside_run, &job, deadline, desk.room)
+    desk.error = mi_clone_start(&desk.clone, &order)
+    try:
+        desk.runs = desk.error == MI_OK
+        if not desk.ask():
+            whole.leave()
+            raise outside_error(pid, desk.error if desk.error != MI_OK else desk.clone.result.error, whole.copied)
+        after.read(&runtime, &table if hidden else NULL)
+        whole.graph = (<mi_graph *>whole.shared.room)[0]
+        whole.types.items, whole.types.count = result.types, result.type_count
+        whole.names = [type_name(&result.names[i]) for i in range(result.type_count)]
+        whole.guard = own
+        raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
+    finally:
+        whole.leave()
+    raw["frozen"] = whole.copied
+    reasons = []
     if not (before.steady and after.steady and before.used == after.used):
         reasons.append("it ran while it was read: the figures are of more than one moment")
     if result.replica.lost_bytes:

@@ -10,6 +10,7 @@ from ..models.explain import Explanation, PoolBlocks
 from ..models.heap import Block
 from ..models.objects import ObjectHeader
 from . import allocation, heap, references
+from .graph import capture
 from .header import header as header_of
 
 ALIGNMENT = 16  # of pymalloc's blocks: a bit of HeapMap.live_blocks each
@@ -34,7 +35,7 @@ def explain(obj: object, /, *, max_pause: float | None = 1.0) -> Explanation:
     graph_reason: str | None = "nothing but the call refers to it"
     if counted != 0 and still_there(seen, counted):
         try:
-            raw = references.capture([seen.address], holders=True, path=True, retained=True, max_pause=max_pause)
+            raw = capture([seen.address], holders=True, path=True, retained=True, max_pause=max_pause)
         except _native.NativeError as error:
             graph_reason = str(error)
         else:

@@ -17,33 +17,49 @@ from typing import Any
 
 from ..analysis.pinning import returned
 from ..models.pinning import ArenaPin, FreeingStep, Pinning, PinningObject, WhatIf
-from .references import capture, node_of, path_of, text
+from .graph import capture, node_of, path_of, text
 
 KEYS = 16
 PINS = 20
 
 
-def pinning(*, objects: bool = False, most: int = PINS, max_pause: float | None = 1.0) -> Pinning:
+def pinning(
+    *, objects: bool = False, most: int = PINS, max_pause: float | None = 1.0, consistent: bool = False
+) -> Pinning:
     """What keeps each arena of pymalloc, and which few objects free the most of them.
 
     objects -- with some of the objects in each arena that is told, and the way by which each is held
     most    -- arenas that are told, those with the fewest bytes in use
     max_pause -- seconds for which the GIL may be held to read the heap (None: no ceiling)
+    consistent -- read it in a frozen copy of the process instead, as `holders` does
 
-    Raises NativeError: "late" when that was not enough, "absent" in free-threaded builds, "layout" when the structures
-    of this interpreter could not be verified.
+    Raises NativeError: "late" when that was not enough or the copy was ended at its deadline, "memory" where there is
+    no room for a copy, "permission" where it is refused, "absent" in free-threaded builds (mimalloc has no such
+    arenas), "layout" when the structures of this interpreter could not be verified.
     """
-    return build(capture([], keys=KEYS, pinned=most, objects=objects, max_pause=max_pause))
+    return build(asked([], keys=KEYS, pinned=most, objects=objects, max_pause=max_pause, consistent=consistent))
 
 
-def what_if(freed: object, *, max_pause: float | None = 1.0) -> WhatIf:
+def what_if(freed: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> WhatIf:
     """What would come back if `freed` were let go: a type or a type's name stands for all objects of it, an int for the
     object at this address, anything else for itself; a list, tuple or set names several.
 
     Raises as `pinning`.
     """
     addresses, names = targets_of(freed if isinstance(freed, (list, tuple, set, frozenset)) else (freed,))
-    return build_what_if(capture(addresses, type_names=names, retained=True, arenas=True, max_pause=max_pause))
+    return build_what_if(
+        asked(addresses, type_names=names, retained=True, arenas=True, max_pause=max_pause, consistent=consistent)
+    )
+
+
+def asked(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
+    """capture() of what is said of arenas; an error where nothing is."""
+    from .. import _native
+
+    reason = _native.arenas_reason()
+    if reason is not None:
+        raise _native.NativeError("absent", reason)
+    return capture(addresses, **wanted)
 
 
 def targets_of(freed: Iterable[object]) -> tuple[list[int], list[str]]:

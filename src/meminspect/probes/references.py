@@ -9,6 +9,7 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
     targets    -- how many objects it is about; target: NODE of the first; target_bytes: their own
     unknown_addresses -- addresses at which no object is known
     holders    -- {"count", "unexplained", "rows": [(NODE, REFERENCE, count), ...]}
+    arenas_reason -- why nothing is told of arenas, None: it is
     consistent, frozen -- whether a frozen copy was read, and what became of it (native/clone.pxi's clone_to_raw)
     pid, reasons -- of another process alone: what is not exact, or not told
     path       -- [(NODE, REFERENCE from the one before), ...], the root first
@@ -20,28 +21,27 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..analysis.pinning import returned
 from ..models.pinning import Why
 from ..models.references import (
-    ROOTS,
     HeldByC,
     Holder,
     Holders,
     Node,
     PathToRoot,
-    Reference,
     Retained,
     RetainedObject,
     RetainedSizes,
     RetainedType,
     RootRetained,
-    Step,
 )
 from ..models.report import Finding
+from .graph import capture, node_of, path_of, path_text, reference_of, text, whole
+from .pinning import pins_of
 
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
 
@@ -49,19 +49,20 @@ NOT_KNOWN = "no object is known there: it is none, or what holds its memory is n
 def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = False, foreign: str = "scan") -> Holders:
     """Every object and root that refers to `obj`, found by reading the structures of all objects; nothing is called.
 
-    The GIL is held while the heap is read, for `max_pause` seconds at most (None: no ceiling).
+    The GIL is held while the heap is read (without one all threads stand still), for `max_pause` seconds at most (None:
+    no ceiling).
 
     consistent -- read it in a frozen copy of the process instead, as `census` does: threads wait only until the copy is
-    made, and it ends when objects and references are in memory that it shares; all else is computed without it, and
-    without the GIL. What a reference is by (an attribute, a key) is then told where it is still as it was.
+    made. Objects and references are put into memory that it shares, all else is computed there without the GIL, and
+    the copy stays only to say what references are by (attributes, keys).
 
     foreign -- of objects whose type's structure is not known (extension modules): "scan" takes each word that is the
     address of an object for a reference, and calls it a guess; "call" asks the type's own tp_traverse, of objects that
     the collector tracks. That is code of the extension: it is right more often, and may take a lock.
 
     Raises ValueError for another `foreign`; NativeError: "late" when max_pause was not enough or the copy was ended at
-    its deadline, "memory" where there is no room for a copy, "permission" where it is refused, "absent" in
-    free-threaded builds, "layout" when the structures of this interpreter could not be verified.
+    its deadline, "memory" where there is no room for a copy, "permission" where it is refused, "absent" for
+    foreign="call" in free-threaded builds, "layout" when the structures of this interpreter could not be verified.
     """
     address = id(obj)
     del obj  # the call itself is no holder
@@ -128,7 +129,7 @@ def why(target: object, *, max_pause: float | None = 1.0, consistent: bool = Fal
     an int for the object at this address.
 
     pid -- of another process of the same build of Python, which is not stopped: its memory is copied and its objects
-    are read here; by which attributes and keys they refer to each other is not told.
+    are read here.
 
     Raises TypeError for another target, ValueError for `consistent` with `pid`, RemoteError where another process
     cannot be read, else as `holders`.
@@ -153,26 +154,7 @@ def why(target: object, *, max_pause: float | None = 1.0, consistent: bool = Fal
 ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True, "pinned": 20}
 
 
-def capture(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
-    from .. import _native
-
-    return _native.references_capture(addresses, **wanted)
-
-
 # ---- build -----------------------------------------------------------------------------------------------------------
-
-
-def text(name: bytes | str | None) -> str | None:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
-
-
-def node_of(raw: Sequence[Any]) -> Node:
-    address, module, name, own_bytes = raw
-    return Node(address, text(module), text(name) or "?", own_bytes)
-
-
-def reference_of(raw: Sequence[Any] | None) -> Reference | None:
-    return None if raw is None else Reference(*raw)
 
 
 def build_holders(raw: Mapping[str, Any]) -> Holders:
@@ -197,49 +179,8 @@ def build_path(raw: Mapping[str, Any]) -> PathToRoot:
     return path_of(raw["path"], raw["pause_s"])
 
 
-def path_of(raw: Sequence[Any], pause_s: float) -> PathToRoot:
-    steps = tuple(Step(node_of(node), reference_of(how)) for node, how in raw)
-    if not steps:
-        return PathToRoot("garbage", (), ROOTS["garbage"], True, None, pause_s)
-    first = steps[0].node
-    root = first.type_name if first.address is None else "?"
-    reason = None if first.address is None else "the path is longer than is kept: its beginning is left out"
-    return PathToRoot(root, steps, path_text(steps), True, reason, pause_s)
-
-
-def path_text(steps: Sequence[Step]) -> str:
-    """`module x.y['key'][3]`, from the root to the object, whose type is named at the end."""
-    root = steps[0].node
-    first = steps[1] if len(steps) > 1 else None
-    rest = list(steps[2:])
-    start = root.text
-    if root.type_name == "modules" and rest and rest[0].how is not None and rest[0].node.type_name == "module":
-        start = f"module {rest[0].how.name}"
-        rest = rest[1:]
-    elif first is not None and first.how is not None and first.how.frame is not None:
-        start = f"frame of {first.how.frame}"
-        if first.how.name != "f_locals":
-            start += first.how.text
-    elif first is not None and root.type_name != "modules":
-        start = f"{root.text}: {first.node.type_name}"
-    parts = [start]
-    names = first is not None and first.how is not None and first.how.name == "f_locals"  # the dict is one of names
-    for step in rest:
-        how = step.how
-        if how is None:
-            parts.append(f" -> {step.node.type_name}")
-        elif names and how.role == "value" and isinstance(how.name, str):
-            parts.append(Reference("attribute", how.name).text)
-        elif how.role == "field" and how.name == "__dict__":
-            names = True
-            continue
-        else:
-            parts.append(how.text)
-        names = False
-    return f"{''.join(parts)} ({steps[-1].node.type_name})"
-
-
 def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
+    raw = whole(raw)
     top = raw["top"]
     total = top["total"]
     return RetainedSizes(
@@ -280,10 +221,10 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
 
 
 def build_why(target: str, raw: Mapping[str, Any]) -> Why:
-    from .pinning import pins_of
-
-    loss = raw["loss"]
-    touched, emptied, _, empty_already = loss["arenas"] if loss else (None, 0, None, 0)
+    raw = whole(raw)
+    loss, unknown = raw["loss"], raw["arenas_reason"]
+    told = loss["arenas"] if loss else None
+    touched, emptied, _, empty_already = told or (None, 0, None, 0)
     return Why(
         target=target,
         targets=raw["targets"],
@@ -293,15 +234,15 @@ def build_why(target: str, raw: Mapping[str, Any]) -> Why:
         path_to_root=build_path(raw),
         retained_bytes=loss["bytes"] if loss else None,
         retained_objects=loss["objects"] if loss else None,
-        arenas=raw["arena_count"],
+        arenas=raw["arena_count"] if unknown is None else None,
         arenas_pinned=touched,
-        arenas_that_would_return=returned(emptied, empty_already) if loss else None,
-        pins=pins_of(raw) if loss else (),
+        arenas_that_would_return=returned(emptied, empty_already) if told else None,
+        pins=pins_of(raw) if told else (),
         reason=None if raw["targets"] else "no object of this type or at this address is known",
         pause_s=raw["pause_s"],
         consistent=raw["consistent"],
         pid=raw.get("pid"),
-        remarks=tuple(raw.get("reasons", ())),
+        remarks=(*raw.get("reasons", ()), *([unknown] if unknown else ())),
     )
 
 

@@ -113,13 +113,17 @@ def path(graph: Graph, targets: list[int]) -> PathToRoot:
             if found >= 0:
                 break
         level = following
-    if found < 0:
-        return PathToRoot("garbage", (), ROOTS["garbage"], True, None, 0.0)
     steps = []
     while found >= 0:
         steps.append(Step(node_of(graph, found), None))
         found = before[found]
-    steps.reverse()
+    return path_by(steps[::-1])
+
+
+def path_by(steps: list[Step]) -> PathToRoot:
+    """A way by the types of its objects, the root first; without steps no root leads there."""
+    if not steps:
+        return PathToRoot("garbage", (), ROOTS["garbage"], True, None, 0.0)
     root = steps[0].node
     names = [step.node.text for step in steps]
     if len(names) > LONGEST_PATH:

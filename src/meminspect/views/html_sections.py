@@ -217,6 +217,7 @@ def census_facts(census: Census) -> dict[str, Any]:
 def retained(top: RetainedSizes) -> dict[str, Any]:
     """The objects with which most would go, and what hangs under each kind of root alone."""
     total = max(1, top.total_bytes)
+    took = f" in {seconds(top.pause_s)}" if top.pause_s else ""  # of a snapshot it is not known
     return {
         "rows": [row(item.node.text, item.retained_bytes, total) | {"path": item.path.text} for item in top.rows[:15]],
         "roots": [
@@ -225,7 +226,7 @@ def retained(top: RetainedSizes) -> dict[str, Any]:
             if item.retained_bytes
         ],
         "sentence": (
-            f"{top.objects:,} objects and {top.references:,} references were read in {seconds(top.pause_s)}; "
+            f"{top.objects:,} objects and {top.references:,} references were read{took}; "
             f"{size(top.garbage_bytes)} is reachable from no root"
         ),
     }

@@ -34,7 +34,7 @@ def render(
     if pinning is not None:
         everything(page, pinning)
     page.line()
-    if pinning is None:
+    if pinning is None and not why.remarks:
         page.line(
             "A snapshot does not hold by which attribute or key objects refer to each other, nor what keeps arenas.",
             DIM,
