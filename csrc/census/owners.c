@@ -204,6 +204,30 @@ static void claim_type(const mi_owner_context *context, uintptr_t object) {
                          0);
 }
 
+/* StgDictObject, Modules/_ctypes/ctypes.h (until 3.12): a dict with what a type of ctypes looks like. */
+static void claim_ctypes_dict(const mi_owner_context *context, uintptr_t object) {
+    enum { ELEMENTS = 40, FORMAT = 120, SHAPE = 136 };
+    static const int32_t parts[] = {ELEMENTS, FORMAT, SHAPE};
+    claim_dict(context, object);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        context->claim_plain(context->claims, mi_owner_word(object, context->layout->dict_size + parts[i]),
+                             MI_OWNER_CTYPES);
+}
+
+/* _buffer_info_t, numpy's buffer.c: what an exported array said of itself, a format and a shape each time; the word that
+ * leads to the first has a mark in its last bits. */
+static void claim_buffer_infos(const mi_owner_context *context, uintptr_t word) {
+    enum { MARK = 3, NEXT = 32, MOST = 1024 };
+    uintptr_t format;
+    if ((word & 7) != MARK) return;
+    word -= MARK;
+    for (int left = MOST; left && word && context->claim_plain(context->claims, word, MI_OWNER_NUMPY); left--) {
+        if (!context->heap_word(context->claims, word, &format)) return;
+        context->claim_plain(context->claims, format, MI_OWNER_NUMPY);
+        if (!context->heap_word(context->claims, word + NEXT, &word)) return;
+    }
+}
+
 /* The strings of a StringDType array that its dtype's arena had no room for: each element that has one names it in its
  * first word, and says so in the last byte (numpy's stringdtype/static_string.c). */
 static void claim_strings(const mi_owner_context *context, uintptr_t data) {
@@ -218,11 +242,14 @@ static void claim_strings(const mi_owner_context *context, uintptr_t data) {
 }
 
 /* PyArrayObject_fields, numpy/ndarraytypes.h: shape and strides are one block. */
-static void claim_ndarray(const mi_owner_context *context, uintptr_t object) {
+static void claim_ndarray(const mi_owner_context *context, const mi_type *type, uintptr_t object) {
     enum { DATA = 16, DIMENSIONS = 32, DESCRIPTION = 56, FLAGS = 64, OWNDATA = 4, KINDS = 24, OF_STRINGS = 2056 };
+    enum { INFOS = 80 };
     int32_t more = head_of(context->layout);
     uintptr_t data = mi_owner_word(object, DATA + more), kinds;
     context->claim(context->claims, mi_owner_word(object, DIMENSIONS + more), MI_OWNER_NUMPY, 0);
+    if (type->basicsize >= (uint32_t)(INFOS + more) + sizeof data)
+        claim_buffer_infos(context, mi_owner_word(object, INFOS + more));
     if (!(mi_owner_word(object, FLAGS + more) & OWNDATA)) return;
     context->claim(context->claims, data, MI_OWNER_NUMPY_DATA, 0);
     uintptr_t description = mi_owner_word(object, DESCRIPTION + more) + (uintptr_t)more;
@@ -305,6 +332,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
         claim_odict(context, object);
         claim_dict(context, object);
         break;
+    case MI_KIND_CTYPES_DICT: claim_ctypes_dict(context, object); break;
     case MI_KIND_DICT: claim_dict(context, object); break;
     case MI_KIND_SET: claim_set(context, object); break;
     case MI_KIND_STR: claim_str(context, object); break;
@@ -312,7 +340,7 @@ void mi_owner_claim(const mi_owner_context *context, const mi_type *type, uintpt
     case MI_KIND_CODE: claim_code(context, type, object); break;
     case MI_KIND_MODULE: claim_field(context, object, context->layout->module_state, MI_OWNER_MODULE_STATE); break;
     case MI_KIND_BYTEARRAY: claim_bytearray(context, object); break;
-    case MI_KIND_NDARRAY: claim_ndarray(context, object); break;
+    case MI_KIND_NDARRAY: claim_ndarray(context, type, object); break;
     case MI_KIND_NUMPY_VOID: claim_void(context, object); break;
     case MI_KIND_ELEMENT: claim_element(context, object); break;
     case MI_KIND_DEQUE: claim_deque(context, object); break;

@@ -10,7 +10,7 @@ static const struct {
 } rules[] = {
     {MI_KIND_EXPAT, MI_OWNER_EXPAT, 24, 8192},    /* XML_ParserStruct, its tables and pools, Modules/expat/xmlparse.c */
     {MI_KIND_XML_PARTS, MI_OWNER_XML, 0, 0},      /* the stacks of Modules/_elementtree.c */
-    {MI_KIND_PICKLE, MI_OWNER_PICKLE, 1, 24},     /* PyMemoTable, memo, marks, Modules/_pickle.c */
+    {MI_KIND_PICKLE, MI_OWNER_PICKLE, 1, 32},     /* PyMemoTable, memo, marks, Modules/_pickle.c */
     {MI_KIND_ZONE, MI_OWNER_ZONE, 0, 0},          /* PyZoneInfo_ZoneInfo, Modules/_zoneinfo.c */
     {MI_KIND_SRE, MI_OWNER_SRE, 0, 0},            /* marks and data stack of SRE_STATE, Modules/_sre/sre.h */
     {MI_KIND_QUEUE, MI_OWNER_QUEUE, 0, 0},        /* RingBuf.items, Modules/_queuemodule.c */

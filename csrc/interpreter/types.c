@@ -35,6 +35,7 @@ static const struct {
     {"frame", MI_KIND_FRAME, 0},
     {"PyCapsule", MI_KIND_CAPSULE, 0},
     {"collections.OrderedDict", MI_KIND_ODICT, 72},
+    {"StgDict", MI_KIND_CTYPES_DICT, 192},
     {"array.array", MI_KIND_ARRAY, 0},
     {"_struct.Struct", MI_KIND_STRUCT, 0},
     {"_io.StringIO", MI_KIND_STRINGIO, 0},

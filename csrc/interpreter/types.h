@@ -16,6 +16,7 @@ typedef enum mi_kind {
     MI_KIND_LIST,
     MI_KIND_DICT,
     MI_KIND_ODICT,
+    MI_KIND_CTYPES_DICT,
     MI_KIND_SET,
     MI_KIND_STR,
     MI_KIND_INT,
