@@ -4,7 +4,7 @@ A test that may not be left out where everything is installed carries `@pytest.m
 .ci/run sets it, a skip of such a test is a failure; on a developer's machine it stays a skip.
 
 A test of what hardly differs between interpreters, and takes its time, carries `@pytest.mark.ends`: .ci/run has it on
-the oldest and the newest alone. `make test` runs it everywhere.
+the oldest and the newest alone, where a skip of a required one fails. `make test` runs it everywhere.
 
 Many tests read every object of the process that they run in: tests/interpreter goes first, while that is small, and
 what imports much there (`@pytest.mark.imports_much`: matplotlib, IPython, pandas) last of all.
@@ -31,17 +31,22 @@ def place(item: pytest.Item) -> tuple[bool, bool]:
     return item.get_closest_marker("imports_much") is not None, item.path.parent.name != "interpreter"
 
 
+def left_to_the_ends(item: pytest.Item) -> bool:
+    return IN_CI and not IS_AN_END and item.get_closest_marker("ends") is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
-    for item in items if IN_CI and not IS_AN_END else ():
-        if item.get_closest_marker("ends"):
+    for item in items:
+        if left_to_the_ends(item):
             item.add_marker(pytest.mark.skip(reason="the oldest and the newest interpreter run it in CI"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("required"):
+    required = item.get_closest_marker("required") is not None and not left_to_the_ends(item)
+    if IN_CI and required and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} is required where MEMINSPECT_CI=1, and was skipped: {reason}"
