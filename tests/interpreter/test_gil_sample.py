@@ -106,20 +106,20 @@ def test_an_idle_program_holds_nothing_and_looking_costs_little() -> None:
 
 @with_gil
 def test_a_knock_waits_for_a_hold_to_end() -> None:
-    begun = threading.Event()
+    enough, usleep = threading.Event(), ctypes.PyDLL(None).usleep
 
     def keep() -> None:
-        begun.set()
-        time.sleep(0.02)
-        ctypes.PyDLL(None).usleep(300_000)
+        while not enough.is_set():
+            usleep(300_000)
 
     thread = threading.Thread(target=keep)
     thread.start()
-    begun.wait()
-    found = gil.knock(0.1)
-    thread.join()
-    assert found.wait_s is not None
-    assert found.wait_s > 0.05
+    try:  # the end of a hold may be what is met
+        waits = [gil.knock(0.1).wait_s for _ in range(4)]
+    finally:
+        enough.set()
+        thread.join()
+    assert max(wait or 0.0 for wait in waits) > 0.05, waits
     assert gil.knock().wait_s is not None
 
 

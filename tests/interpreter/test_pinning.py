@@ -41,7 +41,7 @@ def test_what_was_promised_comes_back(planted: dict[str, Any]) -> None:
     arena_bytes = planted["by_list"]["arena_bytes"]
     assert promised > COUNT * 80 / arena_bytes * 0.7
     assert planted["before"] - planted["after"] == promised
-    # asked a little earlier, while other answers lay in the heap: an arena more or less may be theirs
+    # asked a little earlier, while the text of other answers lay in the heap: an arena more or less may be its
     assert abs(planted["by_type"]["arenas_that_would_return"] - promised) <= 1
     assert planted["by_type"]["targets"] == planted["by_type"]["objects"] == COUNT // STRIDE
     assert abs(planted["why"]["arenas_that_would_return"] - promised) <= 1

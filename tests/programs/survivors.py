@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import meminspect
 
@@ -29,6 +31,13 @@ def arenas() -> int:
     return stats.arenas
 
 
+def text(ask: Callable[[], Any]) -> str:
+    """An answer as one piece of text: as objects it would lie in the arenas that the next question is about."""
+    answer = json.dumps(ask().to_dict())
+    gc.collect()
+    return answer
+
+
 def main() -> None:
     count, stride = int(sys.argv[1]), int(sys.argv[2])
     meminspect.what_if(["nothing"], max_pause=None)  # what it imports is there before
@@ -37,18 +46,17 @@ def main() -> None:
     arenas()
     survivors.extend(item for at, item in enumerate([Survivor() for _ in range(count)]) if at % stride == 0)
     gc.collect()
-    found = meminspect.pinning(objects=True, most=5, max_pause=None).to_dict()
-    why = meminspect.why("Survivor", max_pause=None).to_dict()
-    by_type = meminspect.what_if(Survivor, max_pause=None).to_dict()
-    line = json.dumps({"pinning": found, "why": why, "by_type": by_type})
-    del found, why, by_type
-    gc.collect()  # what was told keeps no arena
+    told = {
+        "pinning": text(lambda: meminspect.pinning(objects=True, most=5, max_pause=None)),
+        "why": text(lambda: meminspect.why("Survivor", max_pause=None)),
+        "by_type": text(lambda: meminspect.what_if(Survivor, max_pause=None)),
+    }
     by_list = meminspect.what_if([survivors], max_pause=None)
     before = arenas()
     survivors.clear()
     gc.collect()
-    told = {"before": before, "after": arenas(), "by_list": by_list.to_dict(), **json.loads(line)}
-    print(json.dumps(told))
+    answers = {name: json.loads(answer) for name, answer in told.items()}
+    print(json.dumps({"before": before, "after": arenas(), "by_list": by_list.to_dict(), **answers}))
 
 
 main()
