@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import _native
-from ..probes import references
+from ..probes import graph, references
 from ..probes.contents import name_of
 from ..views.sanitize import clean
 
@@ -50,7 +50,7 @@ def objects_of(types: Sequence[str]) -> dict[str, set[int]]:
 
 
 def held(address: int) -> str:
-    raw: dict[str, Any] = references.capture([address], holders=True, path=True, max_pause=None)
+    raw: dict[str, Any] = graph.capture([address], holders=True, path=True, max_pause=None)
     path, direct = references.build_path(raw), references.build_holders(raw)
     rows = [row.node.text + (row.how.text if row.how is not None else "") for row in direct.rows]
     shown = ", ".join(map(clean, rows[:HOLDERS]))
