@@ -54,6 +54,9 @@ print(json.dumps({
     "wanted": len(wanted), "wrong": list(wrong.values())[:5], "wrong_count": len(wrong), "told": len(told),
     "arenas": len(arenas),
     "told_arenas": sum(1 for row in arenas if row[2]), "point_pools": point_pools,
+    "empty_arenas": sum(
+        1 for row in arenas if not row[2] and set(found.pool_names[row[0]]) <= {contents.UNKNOWN}
+    ),
 }))
 """
 
@@ -72,7 +75,9 @@ def run(most: int) -> dict[str, Any]:
 @needs_pymalloc
 def test_each_block_is_told_as_what_was_put_there() -> None:
     found = run(10_000_000)
-    assert found["told_arenas"] == found["arenas"]
+    # an arena may have become empty, and been kept
+    assert found["empty_arenas"] <= 1
+    assert found["told_arenas"] + found["empty_arenas"] == found["arenas"]
     assert found["wanted"] > 9_000
     assert found["wrong_count"] == 0, found["wrong"]
     assert found["point_pools"] > 0

@@ -32,8 +32,10 @@ def arenas() -> int:
 
 
 def text(ask: Callable[[], Any]) -> str:
-    """An answer as one piece of text: as objects it would lie in the arenas that the next question is about."""
-    answer = json.dumps(ask().to_dict())
+    """An answer as one large piece of text, which malloc has: as objects it would lie in the arenas that the next
+    question is about.
+    """
+    answer = json.dumps(ask().to_dict()).ljust(1000)
     gc.collect()
     return answer
 
@@ -45,6 +47,8 @@ def main() -> None:
     meminspect.why("nothing", max_pause=None)
     arenas()
     survivors.extend(item for at, item in enumerate([Survivor() for _ in range(count)]) if at % stride == 0)
+    burst = [bytes(400) for _ in range(20_000)]
+    del burst  # leaves an empty arena behind all others: none that is emptied later is kept in its place
     gc.collect()
     told = {
         "pinning": text(lambda: meminspect.pinning(objects=True, most=5, max_pause=None)),
