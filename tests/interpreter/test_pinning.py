@@ -40,9 +40,8 @@ def test_what_was_promised_comes_back(planted: dict[str, Any]) -> None:
     promised = planted["by_list"]["arenas_that_would_return"]
     arena_bytes = planted["by_list"]["arena_bytes"]
     assert promised > COUNT * 80 / arena_bytes * 0.7
-    # In a debug build a temporary object of the question's own may lie in one more arena, which goes then as well.
-    own = 1 if hasattr(sys, "gettotalrefcount") else 0
-    assert promised <= planted["before"] - planted["after"] <= promised + own
+    # A temporary object of the question's own may keep one more arena while it is asked: never is too much promised.
+    assert promised <= planted["before"] - planted["after"] <= promised + 1
     # asked a little earlier, while the text of other answers lay in the heap: an arena more or less may be its
     assert abs(planted["by_type"]["arenas_that_would_return"] - promised) <= 1
     assert planted["by_type"]["targets"] == planted["by_type"]["objects"] == COUNT // STRIDE

@@ -105,7 +105,8 @@ class WhatIf(Model):
     arenas          -- of the heap; arena_bytes: the size of one
     arenas_touched  -- in which something would be freed; arenas_emptied: in which nothing else lives
     arenas_that_would_return -- what pymalloc gives back of these: all when it has an empty arena already, else all but
-                       one, since it keeps the last for the next allocation (Objects/obmalloc.c, insert_to_freepool)
+                       one, since it keeps the last for the next allocation (Objects/obmalloc.c, insert_to_freepool).
+                       An arena in which a temporary object of the question's own lies is not counted: at most one
     reason          -- what to know: what CPython keeps on free lists until a full collection (`gc.collect()`) is still
                        in its block
     """
