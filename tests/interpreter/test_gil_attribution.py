@@ -101,6 +101,15 @@ def longest_of(result: GilTrace, name: str) -> LongHold:
     return next(hold for hold in result.longest_holds if result.threads[hold.thread].name == name)
 
 
+def sampled_hold(function: Callable[[], object]) -> LongHold:
+    """A thread that runs is not seen while it, or the one that looks, gets no processor: on a busy machine ask again."""
+    for _ in range(5):
+        hold = longest_of(run(function), function.__name__)
+        if hold.sample is not None:
+            break
+    return hold
+
+
 def test_a_c_function_that_sleeps_with_the_gil_is_named(planted: ctypes.PyDLL) -> None:
     def culprit_thread() -> None:
         planted.planted_sleep(HELD_MS)
@@ -126,7 +135,7 @@ def test_a_c_function_that_computes_with_the_gil_is_named(planted: ctypes.PyDLL)
     def culprit_thread() -> None:
         planted.planted_busy(2 * HELD_MS)
 
-    hold = longest_of(run(culprit_thread), "culprit_thread")
+    hold = sampled_hold(culprit_thread)
     assert hold.held_s >= 2 * HELD_MS / 1e3
     assert hold.sample is not None
     if hold.sample.how == "refused":
@@ -153,7 +162,7 @@ def test_callers_are_those_that_the_compiler_s_unwinder_finds(planted: ctypes.Py
     def culprit_thread() -> None:
         planted.planted_begin(2 * HELD_MS, blocks)
 
-    hold = longest_of(run(culprit_thread), "culprit_thread")
+    hold = sampled_hold(culprit_thread)
     assert hold.sample is not None
     if hold.sample.how == "refused":
         assert not blocks
