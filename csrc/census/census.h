@@ -17,13 +17,18 @@
 
 enum { MI_CENSUS_MAX_THREADS = 16, MI_CENSUS_GUESSES = 8 };
 
-/* Of one type, or of one owner of buffers. Handed out as bytes: part of the raw format (probes/census.py). */
+/* Of one owner of buffers, or of all objects. */
 typedef struct mi_census_row {
     uint64_t blocks[MI_MAX_SIZE_CLASSES]; /* by size class */
     uint64_t large_blocks, large_bytes;
     uint64_t requested_bytes;
     uint64_t unasked; /* blocks whose requested size is not known */
 } mi_census_row;
+
+/* A row without its size classes: of one type. */
+typedef struct mi_census_sum {
+    uint64_t small_blocks, small_bytes, large_blocks, large_bytes, requested_bytes, unasked;
+} mi_census_sum;
 
 /* What points to unknown blocks of one size class most often: a guess. */
 typedef struct mi_census_guess {
@@ -63,8 +68,9 @@ typedef struct mi_census_seen {
 } mi_census_seen;
 
 typedef struct mi_census {
-    mi_census_row *objects; /* one a type, in the order of mi_types */
+    mi_census_sum *objects; /* one a type, in the order of mi_types */
     size_t types;
+    mi_census_row typed; /* all of them */
     mi_census_row buffers[MI_OWNERS];
     mi_census_row unknown;
     mi_census_row live;
@@ -163,6 +169,7 @@ typedef struct mi_census_request {
 
 /* Walks the arenas of the heap, all of them held still and proven mapped by the target. */
 mi_error mi_census_take(const mi_census_request *request, mi_census *census);
+mi_census_sum mi_census_sum_of(const mi_census *census, const mi_census_row *row);
 void mi_census_free(mi_census *census);
 void mi_contents_free(mi_contents *contents);
 void mi_apart_free(mi_apart *apart);

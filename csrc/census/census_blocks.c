@@ -47,8 +47,8 @@ mi_error mi_census_find_arenas(mi_census_shared *all) {
 }
 
 int mi_census_block_at(mi_claims *mine, uintptr_t address, mi_census_block *block) {
-    long span = mi_census_span_near(mine, address);
-    if (span >= 0) return mi_census_block_in(mine, span, address, block);
+    const mi_arena_span *span = mi_census_span_near(mine, address);
+    if (span) return mi_census_block_in(mine, span, address, block);
     mine->outside++;
     return 0;
 }

@@ -19,6 +19,7 @@ int mi_census_is_excluded(const mi_census_shared *all, uintptr_t block) {
 void mi_census_count_object(mi_claims *mine, int type, uintptr_t block, uint32_t before, uint32_t size, uint32_t class,
                             int sign) {
     const mi_type *known = &mine->all->types->items[type];
+    mine->counted[type] = 1;
     mine->objects[(size_t)type * mine->all->classes + class] += sign;
     if (known->sizing == MI_SIZING_FIXED) return;
     uint32_t room = size - before - mine->all->padding / 2;
@@ -49,7 +50,7 @@ void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type) {
 }
 
 /* What the owner asked for, where the block itself tells it. */
-static size_t asked_for(const mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
+static inline size_t asked_for(const mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     if (owner == MI_OWNER_DICT_KEYS || owner == MI_OWNER_SHARED_KEYS)
         return mi_dict_keys_size(mine->all->layout, (const unsigned char *)address);
     return size;
@@ -64,13 +65,27 @@ static __attribute__((noinline)) int claim_again(mi_claims *mine, uintptr_t star
     return 1;
 }
 
-/* A block that was claimed looks like an object, and was or will be counted as one. */
-static __attribute__((noinline)) void take_back(mi_claims *mine, uintptr_t start, const mi_census_block *block,
-                                                int type, uint32_t before) {
+/* A block that was claimed may look like an object, and was or will be counted as one then. */
+static __attribute__((noinline)) void take_back(mi_claims *mine, uintptr_t start, uint32_t class) {
+    uint32_t before;
+    const mi_type_key *known = mi_proof_ask(&mine->all->proofs[class], (const unsigned char *)start, &before);
+    if (!known) return;
     mine->looked_like_objects++;
     if (mi_census_is_excluded(mine->all, start)) return;
-    mi_census_count_object(mine, type, start, before, block->size, block->size_class, -1);
-    mi_census_note_lookalike(mine, start, type);
+    mi_census_count_object(mine, (int)known->item, start, before, (class + 1) * MI_UNIT, class, -1);
+    mi_census_note_lookalike(mine, start, (int)known->item);
+}
+
+/* Whether a word of the block in one of the places may be a type: of most blocks that are claimed none is. */
+static inline int may_look_like_object(const mi_census_shared *all, uintptr_t start, uint32_t class) {
+    const mi_proof *proof = &all->proofs[class];
+    const unsigned char *type = (const unsigned char *)start + proof->padding + proof->type;
+    for (uint32_t at = 0; at < proof->end; at += MI_PLACE_BYTES) {
+        uintptr_t word;
+        memcpy(&word, type + at, sizeof word);
+        if (mi_types_pass(all->types->filter, mi_types_hash(word))) return 1;
+    }
+    return 0;
 }
 
 /* What lies in no arena: a chunk of malloc, or static. While malloc's chunks are looked for, what nobody waits for is kept. */
@@ -87,12 +102,12 @@ static __attribute__((noinline)) int claim_outside(mi_claims *mine, uintptr_t ad
 }
 
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
-    mi_census_shared *all = mine->all;
+    const mi_census_shared *all = mine->all;
     mi_census_block block;
     if (!address) return 0;
     uintptr_t start = address - all->padding;
-    long span = mi_census_span_near(mine, start);
-    if (span < 0) return claim_outside(mine, address, owner, size);
+    const mi_arena_span *span = mi_census_span_near(mine, start);
+    if (!span) return claim_outside(mine, address, owner, size);
     if (!mi_census_block_in(mine, span, start, &block)) return 0;
     size_t around = all->padding * 3 / 2;
     if (size + around > block.size) {
@@ -107,7 +122,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
         }
     }
     if (set_claimed(all, block.bit)) return claim_again(mine, start, block.size);
-    if (all->owners) mi_census_note_owner(all, block.span, start, owner);
+    if (all->owners) mi_census_note_owner(mine->all, span, start, owner);
     if (all->apart) mi_census_apart_claimed(all->apart, address, owner);
     mi_census_row *row = &mine->buffers[owner];
     size_t asked = asked_for(mine, address, owner, size);
@@ -116,9 +131,7 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
         row->requested_bytes += asked;
     else
         row->unasked++;
-    uint32_t before;
-    const mi_type_key *known = mi_proof_ask(&all->proofs[block.size_class], (const unsigned char *)start, &before);
-    if (known) take_back(mine, start, &block, (int)known->item, before);
+    if (may_look_like_object(all, start, block.size_class)) take_back(mine, start, block.size_class);
     return 1;
 }
 
@@ -153,8 +166,8 @@ int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     uint32_t before;
     uintptr_t start = word - mine->all->padding;
     if (!mi_census_may_be_block(mine->all, word)) return 0;
-    long span = mi_census_span_near(mine, start);
-    if (span < 0) return mi_census_large(mine->all) ? mi_census_claim_large_word(mine, word, owner) : 0;
+    const mi_arena_span *span = mi_census_span_near(mine, start);
+    if (!span) return mi_census_large(mine->all) ? mi_census_claim_large_word(mine, word, owner) : 0;
     if (!mi_census_block_in(mine, span, start, &block) || mi_census_is_claimed(mine->all, block.bit)) return 0;
     if (mi_proof_ask(&mine->all->proofs[block.size_class], (const unsigned char *)start, &before)) return 0;
     return mi_census_claim(mine, word, owner, 0);

@@ -46,8 +46,8 @@ static uint8_t *owner_of(const mi_census_shared *all, size_t span, uintptr_t blo
     return &all->owners[all->first_blocks[pool] + offset / size];
 }
 
-void mi_census_note_owner(mi_census_shared *all, size_t span, uintptr_t block, mi_owner owner) {
-    *owner_of(all, span, block) = (uint8_t)(owner + 1);
+void mi_census_note_owner(mi_census_shared *all, const mi_arena_span *span, uintptr_t block, mi_owner owner) {
+    *owner_of(all, (size_t)(span - all->spans), block) = (uint8_t)(owner + 1);
 }
 
 static uint16_t code_of(mi_claims *mine, size_t span, size_t bit, uintptr_t block, uint32_t size) {

@@ -35,7 +35,7 @@ typedef struct mi_census_job {
     mi_census_request request;    /* without target, heap and roots */
     uintptr_t tuple_type;         /* `tuple`, where types of other interpreters are looked for */
     size_t others_room;           /* how many of them at most; 0: they are not looked for */
-    mi_census_row *rows;          /* one a type and one for each of others_room, zeroed */
+    mi_census_sum *rows;          /* one a type and one for each of others_room, zeroed */
     mi_type_name *other_names;    /* others_room of them, zeroed: filled for those that have objects */
     mi_census_found *found;
 } mi_census_job;

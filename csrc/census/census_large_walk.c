@@ -60,6 +60,7 @@ static size_t copy_object(mi_claims *mine, mi_window *window, const mi_large_chu
 static void count_object(mi_claims *mine, int type, const mi_large_chunk *chunk, uint32_t before, size_t copied,
                          int sign) {
     const mi_type *known = &mine->all->types->items[type];
+    mine->counted[type] = 1;
     if (chunk->class != MI_LARGE_NO_CLASS) {
         mine->objects[(size_t)type * mine->all->classes + chunk->class] += sign;
     } else {

@@ -77,8 +77,8 @@ mi_error mi_others_open(mi_others *others, const mi_runtime *runtime, const mi_c
 }
 
 void mi_others_names(const mi_others *others, const mi_target *target, const mi_census_job *job,
-                     const mi_census_row *rows) {
-    static const mi_census_row none;
+                     const mi_census_sum *rows) {
+    static const mi_census_sum none;
     size_t own = job->request.types->count;
     for (size_t i = own; others->has_types && i < others->types.count; i++)
         if (memcmp(&rows[i], &none, sizeof none))

@@ -24,7 +24,7 @@ mi_error mi_others_open(mi_others *others, const mi_runtime *runtime, const mi_c
                         const mi_heap_walk *walk);
 /* The names of those that have objects, of which `rows` has one a type. */
 void mi_others_names(const mi_others *others, const mi_target *target, const mi_census_job *job,
-                     const mi_census_row *rows);
+                     const mi_census_sum *rows);
 void mi_others_close(mi_others *others);
 
 #endif

@@ -22,7 +22,7 @@ static mi_error find_types(outside *outside, const mi_runtime *runtime) {
 }
 
 static void read_names(const outside *outside, const mi_types *types) {
-    static const mi_census_row none;
+    static const mi_census_sum none;
     for (size_t i = 0; i < types->count; i++)
         if (memcmp(&outside->job->rows[i], &none, sizeof none))
             mi_heap_type_name(&outside->target, outside->layout, &types->items[i], &outside->job->names[i]);

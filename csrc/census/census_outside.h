@@ -16,7 +16,7 @@ typedef struct mi_outside_job {
     uintptr_t tuple_type;
     mi_census_job census; /* `self` is the main interpreter; without types and rows */
     /* filled: in memory that is shared with the copy, of MI_HEAP_TYPES items each */
-    mi_census_row *rows;
+    mi_census_sum *rows;
     mi_type_name *names; /* of the types that have objects */
     mi_replica *replica;
     size_t *types_cut; /* types beyond MI_HEAP_TYPES */

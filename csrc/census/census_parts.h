@@ -121,6 +121,7 @@ typedef struct mi_claims { /* of one thread */
     int64_t *objects;   /* type * size classes of the layout */
     int64_t *requested; /* by type; those of one size are counted at the end */
     int64_t *large_objects, *large_bytes;
+    unsigned char *counted; /* by type: whether any of these may be other than 0 */
     mi_census_row buffers[MI_OWNERS], live;
     uint64_t outside, misplaced, free, small, again, looked_like_objects;
     uintptr_t claimer;
@@ -129,7 +130,7 @@ typedef struct mi_claims { /* of one thread */
     /* what waits until malloc's chunks are known */
     mi_claim_order early[MI_CLAIMS_EARLY];
     size_t early_count;
-    size_t last_spans[MI_LAST_SPANS];
+    const mi_arena_span *last_spans[MI_LAST_SPANS];
     mi_opaque *opaque;
     size_t opaque_count;
     mi_lookalike *lookalikes;
@@ -141,7 +142,7 @@ typedef struct mi_claims { /* of one thread */
 
 /* A block in use, as its pool's header has it. */
 typedef struct mi_census_block {
-    size_t span, bit;          /* bit: its place in `claimed` */
+    size_t bit;                /* its place in `claimed` */
     uint32_t size, size_class; /* MI_CENSUS_LARGE: a chunk of malloc; its size is cut to 32 bits */
 } mi_census_block;
 enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
@@ -158,19 +159,18 @@ static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, u
 mi_error mi_census_find_arenas(mi_census_shared *all);
 /* The span whose pools hold `address`, or -1. */
 long mi_census_span(const mi_census_shared *all, uintptr_t address);
-/* The same, with the last answers tried first: lists' items and dicts' keys lie in arenas of their own. */
-static inline long mi_census_span_near(mi_claims *mine, uintptr_t address) {
-    const mi_census_shared *all = mine->all;
-    size_t *near = &mine->last_spans[(address >> all->arena_shift) % MI_LAST_SPANS];
-    if (address - all->spans[*near].pools < all->spans[*near].pools_end - all->spans[*near].pools) return (long)*near;
-    long found = mi_census_span(all, address);
-    if (found >= 0) *near = (size_t)found;
-    return found;
+/* The same, with the last answers tried first: lists' items and dicts' keys lie in arenas of their own. NULL: in none. */
+static inline const mi_arena_span *mi_census_span_near(mi_claims *mine, uintptr_t address) {
+    const mi_arena_span **near = &mine->last_spans[(address >> mine->all->arena_shift) % MI_LAST_SPANS];
+    if (address - (*near)->pools < (*near)->pools_end - (*near)->pools) return *near;
+    long found = mi_census_span(mine->all, address);
+    if (found < 0) return NULL;
+    return *near = &mine->all->spans[found];
 }
 /* Whether a block in use may begin at `address` in that span; whether it is on the pool's free list is not looked at. */
-static inline int mi_census_block_in(mi_claims *mine, long found, uintptr_t address, mi_census_block *block) {
+static inline int mi_census_block_in(mi_claims *mine, const mi_arena_span *span, uintptr_t address,
+                                     mi_census_block *block) {
     const mi_census_shared *all = mine->all;
-    const mi_arena_span *span = &all->spans[found];
     const mi_pool_key *pool = &all->pools[span->first + ((address - span->pools) >> all->pool_shift)];
     uint32_t class = pool->class;
     if (class == MI_POOL_FREE) {
@@ -184,7 +184,7 @@ static inline int mi_census_block_in(mi_claims *mine, long found, uintptr_t addr
         mine->misplaced++;
         return 0;
     }
-    *block = (mi_census_block){(size_t)found, (size_t)pool->bits * 64 + index, size, class};
+    *block = (mi_census_block){(size_t)pool->bits * 64 + index, size, class};
     return 1;
 }
 /* The same of any address. */
@@ -291,7 +291,7 @@ void mi_census_rest(mi_census *census);
 mi_error mi_census_contents_open(mi_census_shared *all);
 void mi_census_contents_close(mi_census_shared *all);
 /* Notes whose buffer a claimed block is. */
-void mi_census_note_owner(mi_census_shared *all, size_t span, uintptr_t block, mi_owner owner);
+void mi_census_note_owner(mi_census_shared *all, const mi_arena_span *span, uintptr_t block, mi_owner owner);
 /* After the walk: what each block holds. */
 mi_error mi_census_contents_take(mi_claims *mine, mi_contents *contents);
 

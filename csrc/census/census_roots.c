@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { WORDS = 64 }; /* that are looked at together */
+
 static uintptr_t word_at(uintptr_t address) {
     uintptr_t word;
     memcpy(&word, (const void *)address, sizeof word);
@@ -64,11 +66,25 @@ static void claim_memory_errors(mi_claims *mine, uintptr_t item) {
         if (!mi_census_word(mine, item + (uintptr_t)mine->all->layout->exception_dict, &item)) return;
 }
 
+static void claim_word(mi_claims *mine, uintptr_t word, int depth);
+
+/* Most words point nowhere, and what the others point to is fetched for all of them at once. */
+static void claim_words(mi_claims *mine, const uintptr_t *words, size_t count, int depth) {
+    const uintptr_t *found[WORDS];
+    size_t some = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!mi_census_may_be_block(mine->all, words[i])) continue;
+        __builtin_prefetch((const void *)(words[i] - mine->all->padding));
+        found[some++] = &words[i];
+    }
+    for (size_t i = 0; i < some; i++) claim_word(mine, *found[i], depth);
+}
+
 /* What a word points to, and what the words of that block point to. */
 static void claim_word(mi_claims *mine, uintptr_t word, int depth) {
     enum { MOST = 1 << 20 };
     mi_census_block block;
-    uintptr_t parts[64];
+    uintptr_t parts[WORDS];
     uint32_t around = mine->all->padding * 3 / 2;
     if (!mi_census_claim_word(mine, word, MI_OWNER_INTERPRETER) || !depth) return;
     if (!mi_census_find(mine, word - mine->all->padding, &block) || block.size < around) return;
@@ -76,20 +92,33 @@ static void claim_word(mi_claims *mine, uintptr_t word, int depth) {
     for (size_t at = 0; at < size; at += sizeof parts) {
         size_t count = (size - at < sizeof parts ? size - at : sizeof parts) / sizeof *parts;
         if (!mi_census_read(mine, word + at, parts, count * sizeof *parts)) return;
-        for (size_t i = 0; i < count; i++) claim_word(mine, parts[i], depth - 1);
+        claim_words(mine, parts, count, depth - 1);
     }
 }
 
-void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count) {
+/* What points into the structure itself is left out: static objects do so by the thousand. */
+static void claim_root(mi_claims *mine, const mi_census_roots *root) {
     enum { DEPTH = 16 }; /* dtoa's lists of numbers are linked */
+    const uintptr_t *words = (const uintptr_t *)root->address;
+    uintptr_t parts[WORDS];
+    size_t count = 0;
+    for (size_t at = 0; at < root->size / sizeof *words; at++) {
+        if (words[at] && words[at] - root->address >= root->size) parts[count++] = words[at];
+        if (count == WORDS) {
+            claim_words(mine, parts, count, DEPTH);
+            count = 0;
+        }
+    }
+    claim_words(mine, parts, count, DEPTH);
+}
+
+void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count) {
     const mi_layout *layout = mine->all->layout;
     for (size_t i = 0; i < count; i++) {
         const mi_census_roots *root = &roots[i];
         if (!mi_os_maps_covers(&mine->all->target->maps, root->address, root->size)) continue;
         if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)layout->free_lists_size);
         if (root->memory_errors) claim_memory_errors(mine, word_at(root->memory_errors));
-        for (size_t at = 0; at + sizeof(uintptr_t) <= root->size; at += sizeof(uintptr_t))
-            if (mi_census_may_be_block(mine->all, word_at(root->address + at)))
-                claim_word(mine, word_at(root->address + at), DEPTH);
+        claim_root(mine, root);
     }
 }

@@ -81,7 +81,7 @@ void mi_census_shared_close(mi_census_shared *all) {
 }
 
 static size_t counts_size(const mi_census_shared *all) {
-    return all->types->count * (all->classes + 3) * sizeof(int64_t);
+    return all->types->count * ((all->classes + 3) * sizeof(int64_t) + 1);
 }
 
 static size_t claims_size(const mi_census_shared *all) { return sizeof(mi_claims) + counts_size(all); }
@@ -106,10 +106,12 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
     }
     size_t types = all->types->count;
     mi_census_owners_open(mine);
+    for (int i = 0; i < MI_LAST_SPANS; i++) mine->last_spans[i] = all->spans;
     mine->objects = (int64_t *)(mine + 1);
     mine->requested = mine->objects + types * all->classes;
     mine->large_objects = mine->requested + types;
     mine->large_bytes = mine->large_objects + types;
+    mine->counted = (unsigned char *)(mine->large_bytes + types);
     return mine;
 }
 
@@ -132,27 +134,50 @@ static void row_add(mi_census_row *to, const mi_census_row *from) {
     to->unasked += from->unasked;
 }
 
+static uint64_t class_size(const mi_census *census, size_t class) {
+    return census->size_count ? census->sizes[class] : (class + 1) * MI_UNIT;
+}
+
+mi_census_sum mi_census_sum_of(const mi_census *census, const mi_census_row *row) {
+    mi_census_sum sum = {.large_blocks = row->large_blocks,
+                         .large_bytes = row->large_bytes,
+                         .requested_bytes = row->requested_bytes,
+                         .unasked = row->unasked};
+    for (size_t class = 0; class < MI_MAX_SIZE_CLASSES; class ++) {
+        if (!row->blocks[class]) continue;
+        sum.small_blocks += row->blocks[class];
+        sum.small_bytes += row->blocks[class] * class_size(census, class);
+    }
+    return sum;
+}
+
+/* Counts of one thread may be negative, where what another counted is taken back: their sums are not. */
 static void gather_type(mi_census *census, const mi_claims *mine, size_t type) {
     const mi_type *known = &mine->all->types->items[type];
     size_t classes = mine->all->classes;
-    mi_census_row *row = &census->objects[type];
-    int64_t objects = mine->large_objects[type];
-    if (mine->large_objects[type]) {
-        row->large_blocks += (uint64_t)mine->large_objects[type];
-        row->large_bytes += (uint64_t)mine->large_bytes[type];
-    }
+    mi_census_sum *sum = &census->objects[type];
+    mi_census_row *all = &census->typed;
+    int64_t objects = mine->large_objects[type], asked = mine->requested[type];
+    sum->large_blocks += (uint64_t)mine->large_objects[type];
+    sum->large_bytes += (uint64_t)mine->large_bytes[type];
+    all->large_blocks += (uint64_t)mine->large_objects[type];
+    all->large_bytes += (uint64_t)mine->large_bytes[type];
     for (size_t class = 0; class < classes; class ++) {
         int64_t count = mine->objects[type * classes + class];
-        if (count) row->blocks[class] += (uint64_t)count;
+        if (!count) continue;
+        all->blocks[class] += (uint64_t)count;
+        sum->small_blocks += (uint64_t)count;
+        sum->small_bytes += (uint64_t)count * class_size(census, class);
         objects += count;
     }
-    int64_t asked = mine->requested[type];
     if (known->sizing == MI_SIZING_FIXED) asked += objects * (int64_t)(known->preheader + known->whole);
-    if (asked) row->requested_bytes += (uint64_t)asked;
+    sum->requested_bytes += (uint64_t)asked;
+    all->requested_bytes += (uint64_t)asked;
 }
 
 void mi_census_gather(mi_census *census, const mi_claims *mine) {
-    for (size_t type = 0; type < census->types; type++) gather_type(census, mine, type);
+    for (size_t type = 0; type < census->types; type++)
+        if (mine->counted[type]) gather_type(census, mine, type);
     for (int owner = 0; owner < MI_OWNERS; owner++) row_add(&census->buffers[owner], &mine->buffers[owner]);
     row_add(&census->live, &mine->live);
     census->claims_outside += mine->outside;
@@ -167,8 +192,8 @@ void mi_census_gather(mi_census *census, const mi_claims *mine) {
 void mi_census_rest(mi_census *census) {
     mi_census_row *unknown = &census->unknown;
     *unknown = census->live;
-    for (size_t row = 0; row < census->types + MI_OWNERS; row++) {
-        const mi_census_row *known = row < MI_OWNERS ? &census->buffers[row] : &census->objects[row - MI_OWNERS];
+    for (size_t row = 0; row <= MI_OWNERS; row++) {
+        const mi_census_row *known = row < MI_OWNERS ? &census->buffers[row] : &census->typed;
         for (int class = 0; class < MI_MAX_SIZE_CLASSES; class ++) unknown->blocks[class] -= known->blocks[class];
         unknown->large_blocks -= known->large_blocks;
         unknown->large_bytes -= known->large_bytes;

@@ -91,6 +91,7 @@ static __attribute__((noinline)) mi_met_type *meet(mi_claims *mine, uintptr_t wo
     if (!known) return NULL;
     mi_met_type *met = !first->type || second->type ? first : second;
     keep_sum(mine, met);
+    mine->counted[known->item] = 1;
     *met = (mi_met_type){.word = word,
                          .type = &mine->all->types->items[known->item],
                          .counts = &mine->objects[known->item * mine->all->classes],
@@ -127,9 +128,7 @@ static inline __attribute__((always_inline)) mi_met_type *met_at(const pool_walk
     uintptr_t word = word_at(place);
     mi_met_type *met = &walk->met[place_of(word)];
     if (met->word == word) return met;
-    uint64_t bit = mi_types_hash(word) >> 48;
-    if (!(walk->filter[bit >> 6] >> (bit & 63) & 1)) return NULL;
-    return meet(walk->mine, word);
+    return mi_types_pass(walk->filter, mi_types_hash(word)) ? meet(walk->mine, word) : NULL;
 }
 
 /* An object whose size grows with a number. `type`: where its type is. */

@@ -82,37 +82,49 @@ static const struct {
 static mi_kind kind_of_name(const char *name, int heap_type, int64_t basicsize) {
     if (heap_type && !strchr(name, '.')) return MI_KIND_PLAIN;
     for (size_t i = 0; i < sizeof by_name / sizeof *by_name; i++)
-        if (!strcmp(by_name[i].name, name)) return basicsize >= by_name[i].least ? by_name[i].kind : MI_KIND_PLAIN;
+        if (*by_name[i].name == *name && !strcmp(by_name[i].name, name))
+            return basicsize >= by_name[i].least ? by_name[i].kind : MI_KIND_PLAIN;
     return MI_KIND_PLAIN;
 }
 
-/* A type's structure and name, of this process as they lie: the caller keeps the type alive. A system call for each field
- * would take longer than a small heap. */
-static mi_error read_part(const mi_target *target, uintptr_t address, void *to, size_t size) {
-    if (target->kind != MI_TARGET_SELF || !mi_os_maps_covers(&target->maps, address, size))
-        return mi_target_read(target, address, to, size);
-    memcpy(to, (const void *)address, size);
-    return MI_OK;
+/* Bytes of a type's structure or name, of this process as they lie: the caller keeps the type alive. A system call for each
+ * would take longer than a small heap. NULL when they cannot be read. */
+static const unsigned char *bytes_at(const mi_target *target, uintptr_t address, void *room, size_t size) {
+    if (target->kind == MI_TARGET_SELF && mi_os_maps_covers(&target->maps, address, size))
+        return (const unsigned char *)address;
+    return mi_target_read(target, address, room, size) ? NULL : room;
+}
+
+enum { TYPE_ROOM = 1024 };
+
+static const unsigned char *type_at(const mi_target *target, const mi_layout *layout, uintptr_t address, void *room) {
+    return layout->type_size > TYPE_ROOM ? NULL : bytes_at(target, address, room, (size_t)layout->type_size);
+}
+
+static uintptr_t word_at(const unsigned char *type, int32_t offset) {
+    uintptr_t word;
+    memcpy(&word, type + offset, sizeof word);
+    return word;
 }
 
 static int has(uint64_t flags, int bit) { return (int)(flags >> bit & 1); }
 
 /* The nearest base whose name is known decides; OrderedDict comes before its base dict. */
 static mi_kind kind_of(const mi_target *target, const mi_layout *layout, uintptr_t type, uint64_t flags) {
-    enum { MOST_BASES = 64 };
+    enum { MOST_BASES = 64, NAME = 48 };
+    unsigned char room[TYPE_ROOM];
     for (int depth = 0; type && depth < MOST_BASES; depth++) {
-        char name[48] = "";
-        uintptr_t at;
-        uint64_t own = 0;
-        int64_t size = 0;
-        if (!read_part(target, type + (uintptr_t)layout->type_flags, &own, sizeof own) &&
-            !read_part(target, type + (uintptr_t)layout->type_basicsize, &size, sizeof size) &&
-            !read_part(target, type + (uintptr_t)layout->type_name, &at, sizeof at) &&
-            !read_part(target, at, name, sizeof name - 1)) {
-            mi_kind kind = kind_of_name(name, has(own, HEAPTYPE), size);
+        char name[NAME] = "";
+        const unsigned char *at = type_at(target, layout, type, room);
+        if (!at) break;
+        const unsigned char *text = bytes_at(target, word_at(at, layout->type_name), name, NAME - 1);
+        if (text) {
+            if (text != (const unsigned char *)name) memcpy(name, text, NAME - 1);
+            mi_kind kind = kind_of_name(name, has(word_at(at, layout->type_flags), HEAPTYPE),
+                                        (int64_t)word_at(at, layout->type_basicsize));
             if (kind != MI_KIND_PLAIN) return kind;
         }
-        if (read_part(target, type + (uintptr_t)layout->type_base, &type, sizeof type)) break;
+        type = word_at(at, layout->type_base);
     }
     if (has(flags, LIST_SUBCLASS)) return MI_KIND_LIST;
     if (has(flags, DICT_SUBCLASS)) return MI_KIND_DICT;
@@ -176,11 +188,12 @@ static mi_count_bits count_bits_of(const mi_layout *layout) {
 }
 
 static mi_error read_type(const mi_target *target, const mi_layout *layout, uintptr_t address, mi_type *type) {
-    int64_t basicsize, itemsize;
-    mi_error error = read_part(target, address + (uintptr_t)layout->type_flags, &type->flags, sizeof type->flags);
-    if (!error) error = read_part(target, address + (uintptr_t)layout->type_basicsize, &basicsize, sizeof basicsize);
-    if (!error) error = read_part(target, address + (uintptr_t)layout->type_itemsize, &itemsize, sizeof itemsize);
-    if (error) return error;
+    unsigned char room[TYPE_ROOM];
+    const unsigned char *at = type_at(target, layout, address, room);
+    if (!at) return MI_E_UNMAPPED;
+    int64_t basicsize = (int64_t)word_at(at, layout->type_basicsize);
+    int64_t itemsize = (int64_t)word_at(at, layout->type_itemsize);
+    type->flags = word_at(at, layout->type_flags);
     type->address = address;
     type->kind = (uint16_t)kind_of(target, layout, address, type->flags);
     type->preheader = preheader_of(layout, type->flags);
@@ -214,8 +227,9 @@ mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout
         if (mi_types_find(types, addresses[i]) >= 0 ||
             read_type(target, layout, addresses[i], &types->items[types->count]))
             continue;
-        uint64_t hash = mi_types_hash(addresses[i]), bit = hash >> 48;
-        types->filter[bit >> 6] |= 1ull << (bit & 63);
+        uint64_t hash = mi_types_hash(addresses[i]), first = hash >> 48, second = hash >> 32 & 0xffff;
+        types->filter[first >> 6] |= 1ull << (first & 63);
+        types->filter[second >> 6] |= 1ull << (second & 63);
         size_t at = (size_t)(hash >> (64 - types->index_bits));
         while (types->keys[at].address) at = (at + 1) & mask;
         const mi_type *type = &types->items[types->count];

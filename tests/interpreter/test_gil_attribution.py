@@ -102,7 +102,7 @@ def longest_of(result: GilTrace, name: str) -> LongHold:
 
 
 def sampled_hold(function: Callable[[], object]) -> LongHold:
-    """A thread that runs is not seen while it, or the one that looks, gets no processor: on a busy machine ask again."""
+    """A thread that runs is not seen while it, or the one that looks, gets no processor: then it is tried again."""
     for _ in range(5):
         hold = longest_of(run(function), function.__name__)
         if hold.sample is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from struct import pack
-from typing import Any
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, NamedTuple
 
 from meminspect.models.census import Census
 from meminspect.probes.census import build
@@ -15,35 +16,51 @@ FROZEN = {
 }  # fmt: skip
 
 
-def row(blocks: dict[int, int], requested: int = 0, unasked: int = 0, large: tuple[int, int] = (0, 0)) -> bytes:
-    """A row of the raw format: {size of a block: how many}."""
-    return pack(
-        f"<{CLASSES + 4}Q", *(blocks.get((place + 1) * 16, 0) for place in range(CLASSES)), *large, requested, unasked
-    )
+class Row(NamedTuple):
+    """Blocks of each size, how many; `large`: how many, and their bytes."""
+
+    blocks: dict[int, int]
+    requested: int = 0
+    unasked: int = 0
+    large: tuple[int, int] = (0, 0)
+
+    def sum(self) -> tuple[int, ...]:
+        """As the raw format has it."""
+        size = sum(each * count for each, count in self.blocks.items())
+        return (sum(self.blocks.values()), size, *self.large, self.requested, self.unasked)
 
 
-def added(rows: list[bytes]) -> bytes:
-    numbers = [memoryview(item).cast("Q") for item in rows]
-    return pack(f"<{CLASSES + 4}Q", *(sum(column) for column in zip(*numbers, strict=True)))
+def added(rows: Iterable[Row]) -> tuple[int, ...]:
+    return tuple(sum(column) for column in zip(*(row.sum() for row in rows), strict=True))
+
+
+def size_classes(*parts: list[Row]) -> list[tuple[int, ...]]:
+    """Of each size: live blocks, and how many are in each part."""
+    sizes = [(place + 1) * 16 for place in range(CLASSES)]
+    counts = [[sum(row.blocks.get(size, 0) for row in part) for part in parts] for size in sizes]
+    return [(size, sum(count), *count) for size, count in zip(sizes, counts, strict=True)]
 
 
 def raw_census(
-    types: list[tuple[bytes | None, bytes | None, bytes]] | None = None, unknown: bytes | None = None, **more: Any
+    types: list[tuple[bytes | None, bytes | None, Row]] | None = None, unknown: Row | None = None, **more: Any
 ) -> dict[str, Any]:
     """A capture whose live blocks are the sum of its parts."""
     if types is None:
         types = [
-            (b"builtins", b"dict", row({64: 1000}, 64_000)),
-            (b"app.models", b"Order.Line", row({48: 500, 80: 2}, 23_000)),
-            (None, b"nameless", row({16: 3}, unasked=3)),
+            (b"builtins", b"dict", Row({64: 1000}, 64_000)),
+            (b"app.models", b"Order.Line", Row({48: 500, 80: 2}, 23_000)),
+            (None, b"nameless", Row({16: 3}, unasked=3)),
         ]
-    buffers = [(b"dict: keys and values".decode(), row({208: 900}, 180_000)), ("list: items", row({}))]
-    free_lists = [("objects kept for later", row({16: 20}))]
-    unknown = row({32: 7}) if unknown is None else unknown
-    parts = [item[-1] for item in types] + [item[-1] for item in (*buffers, *free_lists)] + [unknown]
+    buffers = [(b"dict: keys and values".decode(), Row({208: 900}, 180_000)), ("list: items", Row({}))]
+    free_lists = [("objects kept for later", Row({16: 20}))]
+    unknown = Row({32: 7}) if unknown is None else unknown
+    parts = [[item[-1] for item in rows] for rows in (types, buffers, free_lists)] + [[unknown]]
     raw: dict[str, Any] = {
-        "allocator": "pymalloc", "alignment": 16, "size_class_count": CLASSES, "types": types, "buffers": buffers,
-        "free_lists": free_lists, "unknown": unknown, "live": added(parts),
+        "allocator": "pymalloc", "size_classes": size_classes(*parts), "own_sizes": False,
+        "types": [(*names, row.sum()) for *names, row in types],
+        "buffers": [(owner, row.sum()) for owner, row in buffers],
+        "free_lists": [(name, row.sum()) for name, row in free_lists],
+        "unknown": unknown.sum(), "live": added(chain(*parts)),
         "guesses": {1: [("object", (b"re", b"Scanner"), 40, 5), ("buffer", None, 0, 2)]},
         "large_guesses": [],
         "large": False, "large_reason": "malloc's heaps were not walked", "malloc": None, "padding_bytes": 0,

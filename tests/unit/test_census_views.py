@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 from census_samples import (
+    Row,
     bare_census,
     census_with_sites,
     census_without_sites,
     frozen_census,
     partial_census,
     raw_census,
-    row,
 )
 
 from meminspect.models.census import Census
@@ -29,12 +29,12 @@ EVIL = "\x1b]0;owned\x07[red]x[/red]\u202e\nnext"
 def evil_census() -> Census:
     name = EVIL.encode()
     return bare_census(
-        types=[(name, name, row({64: 9}, 500))], reasons=[EVIL], guesses={1: [("object", (name, name), 8, 3)]}
+        types=[(name, name, Row({64: 9}, 500))], reasons=[EVIL], guesses={1: [("object", (name, name), 8, 3)]}
     )
 
 
 def empty_census() -> Census:
-    return build(raw_census(types=[], unknown=row({}), buffers=[], free_lists=[], live=row({}), guesses={}))
+    return build(raw_census(types=[], unknown=Row({}), buffers=[], free_lists=[], guesses={}))
 
 
 every = pytest.mark.parametrize(

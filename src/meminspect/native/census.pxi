@@ -47,6 +47,8 @@ cdef extern from "census.h":
     ctypedef struct mi_census_row:
         uint64_t[64] blocks
         uint64_t large_blocks, large_bytes, requested_bytes, unasked
+    ctypedef struct mi_census_sum:
+        uint64_t small_blocks, small_bytes, large_blocks, large_bytes, requested_bytes, unasked
     enum: MI_CENSUS_LARGE_GUESSES
     ctypedef struct mi_census_large_guess:
         int32_t kind, type
@@ -65,8 +67,9 @@ cdef extern from "census.h":
         uintptr_t address
         size_t size
     ctypedef struct mi_census:
-        mi_census_row *objects
+        mi_census_sum *objects
         size_t types
+        mi_census_row typed
         mi_census_row *buffers
         mi_census_row unknown, live
         mi_census_guess[65][8] guesses
@@ -94,6 +97,7 @@ cdef extern from "census.h":
         size_t block_count
         unsigned char *seen
         size_t codes
+    mi_census_sum mi_census_sum_of(const mi_census *census, const mi_census_row *row) nogil
     void mi_contents_free(mi_contents *contents)
     ctypedef struct mi_census_request:
         const mi_target *target
@@ -138,7 +142,7 @@ cdef extern from "census_job.h":
         mi_census_request request
         uintptr_t tuple_type
         size_t others_room
-        mi_census_row *rows
+        mi_census_sum *rows
         mi_type_name *other_names
         mi_census_found *found
     mi_error mi_census_job_run(const mi_target *target, void *job) noexcept nogil
@@ -180,16 +184,35 @@ cdef tuple type_text(object item):
     return module, plain_text(_type_qualname(item))
 
 
-cdef bytes row_bytes(const mi_census_row *row, size_t classes):
-    return (<char *>row.blocks)[:classes * sizeof(uint64_t)] + (<char *>&row.large_blocks)[:4 * sizeof(uint64_t)]
+cdef tuple sum_tuple(const mi_census_sum *row):
+    return row.small_blocks, row.small_bytes, row.large_blocks, row.large_bytes, row.requested_bytes, row.unasked
 
 
-cdef bint row_is_empty(const mi_census_row *row):
-    cdef int i
-    for i in range(64):
-        if row.blocks[i]:
-            return False
-    return not row.large_blocks
+cdef tuple row_tuple(const mi_census *census, const mi_census_row *row):
+    cdef mi_census_sum summed = mi_census_sum_of(census, row)
+    return sum_tuple(&summed)
+
+
+cdef bint sum_is_empty(const mi_census_sum *row):
+    return not row.small_blocks and not row.large_blocks
+
+
+cdef list class_tuples(const mi_layout *layout, const mi_census *census, size_t classes):
+    """[(size, live blocks, objects, buffers, on free lists, unknown)] of each size class."""
+    cdef size_t i
+    cdef int owner
+    cdef uint64_t buffers, kept
+    found = []
+    for i in range(classes):
+        buffers = kept = 0
+        for owner in range(MI_OWNERS):
+            if owner < MI_OWNER_FREE_OBJECTS:
+                buffers += census.buffers[owner].blocks[i]
+            else:
+                kept += census.buffers[owner].blocks[i]
+        found.append((census.sizes[i] if census.size_count else (i + 1) * layout.alignment, census.live.blocks[i],
+                      census.typed.blocks[i], buffers, kept, census.unknown.blocks[i]))
+    return found
 
 
 cdef list guesses_of(list names, const mi_census_guess *guesses):
@@ -222,7 +245,7 @@ cdef tuple name_at(const mi_types *types, const mi_census_job *job, size_t i):
 cdef list names_of(const mi_types *types, const mi_census_job *job):
     """(module, qualified name) of each type that has objects, None of the others."""
     cdef size_t i
-    return [name_at(types, job, i) if not row_is_empty(&job.rows[i]) else None
+    return [name_at(types, job, i) if not sum_is_empty(&job.rows[i]) else None
             for i in range(job.found.census.types)]
 
 
@@ -245,18 +268,17 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
     cdef size_t classes = census.size_count or <size_t>layout.size_classes
     guesses = {i: guesses_of(names, census.guesses[i]) for i in range(classes)
                if census.guesses[i][0].count}
-    rows = [(mi_owner_name(<mi_owner>owner).decode(), row_bytes(&census.buffers[owner], classes))
+    rows = [(mi_owner_name(<mi_owner>owner).decode(), row_tuple(census, &census.buffers[owner]))
             for owner in range(MI_OWNERS)]
     large = large_to_raw(census)
     return {
-        "alignment": layout.alignment, "size_class_count": classes,
-        "sizes": [census.sizes[i] for i in range(classes)] if census.size_count else None,
-        "types": [(*names[i], row_bytes(&census.objects[i], classes)) for i in range(<size_t>len(names))
+        "size_classes": class_tuples(layout, census, classes), "own_sizes": census.size_count != 0,
+        "types": [(*names[i], sum_tuple(&census.objects[i])) for i in range(<size_t>len(names))
                   if names[i] is not None],
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
         "thread_frames": threads_of(found),
         "guesses": guesses, "large_guesses": large_guesses_of(names, census), **large,
-        "unknown": row_bytes(&census.unknown, classes), "live": row_bytes(&census.live, classes),
+        "unknown": row_tuple(census, &census.unknown), "live": row_tuple(census, &census.live),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
         "looked_like_objects": census.looked_like_objects, "rounds": census.rounds,
@@ -387,11 +409,11 @@ cdef class _CensusResult:
     cdef int open(self, mi_census_job *job, size_t types) except -1:
         cdef size_t rows = types + job.others_room
         self.close()
-        self.size = sizeof(mi_census_found) + rows * sizeof(mi_census_row) + job.others_room * sizeof(mi_type_name)
+        self.size = sizeof(mi_census_found) + rows * sizeof(mi_census_sum) + job.others_room * sizeof(mi_type_name)
         self.found = <mi_census_found *>mi_os_alloc_shared(self.size)
         if self.found == NULL:
             check(MI_E_MEMORY)
-        job.found, job.rows = self.found, <mi_census_row *>(self.found + 1)
+        job.found, job.rows = self.found, <mi_census_sum *>(self.found + 1)
         job.other_names = <mi_type_name *>(job.rows + rows)
         return 0
 
@@ -473,13 +495,12 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         lent.ask(max_pause)
     held = all_types()
     cdef bytes addresses = addresses_of(held)
+    # From here to the end of the walk nothing is allocated from pymalloc, whose arenas must lie in the map of memory.
     guard.open(MI_TARGET_SELF, 0)
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
-    raw_allocator = allocator_to_raw(guard, &allocator)
     check(mi_runtime_open(&runtime, &guard.target, layout))
     check(mi_others_count(&runtime, self, &others, &apart_count))
-    room = (None, None)
     if consistent and (blocks or sites):
         raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
     if consistent:
@@ -487,8 +508,9 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
     cdef bint copied = consistent or (apart_count and may_copy
                                        and not (layout.free_threaded or blocks or sites or contents or apart))
-    if copied:
+    if copied: # here objects are made
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
+        check(mi_target_refresh(&guard.target))
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
     memset(&told, 0, sizeof(told))
     try:
@@ -497,16 +519,14 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.tuple_type, job.others_room = <uintptr_t><PyObject *>tuple, MI_HEAP_TYPES if others else 0
         result.open(&job, types.count)
         job.request.layout, job.request.types = layout, &types
-        job.request.padding = 16 if raw_allocator["padding_bytes"] else 0
+        job.request.padding = 16 if allocator.debug else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
         job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
-        check(mi_target_refresh(&guard.target))
         own_table(&guard.target, layout, &table, &hidden)
         job.hidden = &table if hidden else NULL
         held_from = mi_os_now_ns()
-        # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
         frozen = None
         job.request.apart = &noted_apart if apart else NULL
         if copied:
@@ -524,6 +544,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             error = mi_census_job_run(&guard.target, &job)
             pause = (mi_os_now_ns() - held_from) * 1e-9
             check(error)
+        raw_allocator = allocator_to_raw(guard, &allocator)
         names = names_of(&types, &job)
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)

@@ -20,7 +20,7 @@ cdef extern from "census_outside.h":
         const mi_outside_pages *pages
         uintptr_t runtime, tuple_type
         mi_census_job census
-        mi_census_row *rows
+        mi_census_sum *rows
         mi_type_name *names
         mi_replica *replica
         size_t *types_cut
@@ -31,7 +31,7 @@ cdef struct outside_result:
     mi_census_found found
     mi_replica replica
     size_t types_cut
-    mi_census_row[65536] rows
+    mi_census_sum[65536] rows
     mi_type_name[65536] names
 
 
@@ -156,7 +156,7 @@ def census_outside_capture(pid_t pid, bint guesses=False, deadline=60.0):
         raise outside_error(pid, error if error != MI_OK else clone.result.error, frozen)
     after.read(&runtime, &table if hidden else NULL)
     check_plausible(pid, &result.found.census, min(sum(before.used), sum(after.used)))
-    names = [type_name(&result.names[i]) if not row_is_empty(&result.rows[i]) else None
+    names = [type_name(&result.names[i]) if not sum_is_empty(&result.rows[i]) else None
              for i in range(result.found.census.types)]
     raw = census_to_raw(layout, names, &result.found)
     live = [result.found.census.live.blocks[i] for i in range(<size_t>layout.size_classes)]

@@ -3,12 +3,12 @@
 The raw format, what `_native.census_capture()` returns:
 
     allocator         -- what serves small blocks: "pymalloc", "pymalloc_debug", "mimalloc", "malloc", ...
-    alignment, size_class_count -- block sizes are multiples of alignment, up to size_class_count of them
-    sizes             -- of mimalloc: the sizes of its blocks, size_class_count of them in no order; else None
-    types             -- [(module or None, qualified name or None, ROW), ...], names as UTF-8
-    buffers           -- [(owner, ROW), ...]
-    free_lists        -- [(name, ROW), ...]
-    unknown, live     -- ROW each
+    size_classes      -- [(size of a block, live blocks, objects, buffers, on free lists, unknown), ...]
+    own_sizes         -- whether they are mimalloc's, in no order: multiples of the alignment else
+    types             -- [(module or None, qualified name or None, SUM), ...], names as UTF-8
+    buffers           -- [(owner, SUM), ...]
+    free_lists        -- [(name, SUM), ...]
+    unknown, live     -- SUM each
     guesses           -- {index of the size class, or None of the large path: [(kind, (module, qualified name) or None,
                          offset of the word in bytes, how often), ...]}: what points to unknown blocks. kind: "object",
                          "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
@@ -28,8 +28,8 @@ The raw format, what `_native.census_capture()` returns:
     reasons           -- texts: why the figures are not exact
     seconds, pause_s
 
-A ROW is packed 64-bit numbers: blocks of each size class, then large blocks, large bytes, requested bytes, and blocks
-whose requested size is not known. A SEEN (mi_census_seen) is the block's address (u64), the index of its type or -1
+A SUM is six numbers: small blocks and their bytes, large blocks and their bytes, requested bytes, and blocks whose
+requested size is not known. A SEEN (mi_census_seen) is the block's address (u64), the index of its type or -1
 where an owner claims it or -2 (i32), its size and where in it the object begins (u16 each), its first two words (u64
 each), and the two before the object.
 """
@@ -37,8 +37,7 @@ each), and the two before the object.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter, mul
-from struct import Struct
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ..models.census import (
@@ -61,9 +60,8 @@ by_bytes = attrgetter("bytes")
 
 
 class Row(NamedTuple):
-    """csrc/census/census.h: mi_census_row."""
+    """csrc/census/census.h: mi_census_sum."""
 
-    small: tuple[int, ...]
     small_count: int
     small_bytes: int
     large_count: int
@@ -159,55 +157,41 @@ def census(
 
 def build(raw: Mapping[str, Any]) -> Census:
     """The model of what `_native.census_capture()` returned; pure."""
-    sizes = raw.get("sizes") or [(index + 1) * raw["alignment"] for index in range(raw["size_class_count"])]
-
-    layout = Struct(f"<{len(sizes) + 4}Q")
-
-    def row(packed: bytes) -> Row:
-        numbers = layout.unpack(packed)
-        small = numbers[: len(sizes)]
-        return Row(small, sum(small), sum(map(mul, small, sizes)), *numbers[len(sizes) :])
-
-    def columns(rows: list[Row]) -> list[int]:
-        """Blocks of each size class."""
-        return [sum(column) for column in zip(*(item.small for item in rows), strict=True)] or [0] * len(sizes)
-
-    type_rows = [(module, name, row(packed)) for module, name, packed in raw["types"]]
-    buffer_rows = [(owner, row(packed)) for owner, packed in raw["buffers"]]
-    free_rows = [(name, row(packed)) for name, packed in raw["free_lists"]]
-    unknown, live = row(raw["unknown"]), row(raw["live"])
+    type_rows = [(module, name, Row(*numbers)) for module, name, numbers in raw["types"]]
+    buffer_rows = [(owner, Row(*numbers)) for owner, numbers in raw["buffers"]]
+    free_rows = [(name, Row(*numbers)) for name, numbers in raw["free_lists"]]
+    unknown, live = Row(*raw["unknown"]), Row(*raw["live"])
     types = [
-        TypeRow(text(name) or "?", text(module), item.blocks, item.bytes, requested(item), *item[3:5])
+        TypeRow(
+            text(name) or "?",
+            text(module),
+            item.blocks,
+            item.bytes,
+            requested(item),
+            item.large_count,
+            item.large_bytes,
+        )
         for module, name, item in type_rows
         if item.blocks
     ]
     buffers = [
-        BufferRow(owner, item.blocks, item.bytes, requested(item), *item[3:5])
+        BufferRow(owner, item.blocks, item.bytes, requested(item), item.large_count, item.large_bytes)
         for owner, item in buffer_rows
         if item.blocks
     ]
     groups = [
         UnknownGroup(size, count, count * size, guess_text(raw["guesses"].get(index)))
-        for index, (size, count) in enumerate(zip(sizes, unknown.small, strict=True))
+        for index, (size, *_, count) in enumerate(raw["size_classes"])
         if count
     ]
     groups += large_groups(unknown, raw["large_guesses"])
     object_rows = [item for _, _, item in type_rows]
     owned_rows = [item for _, item in buffer_rows]
     kept_rows = [item for _, item in free_rows]
-    objects, owned, kept = columns(object_rows), columns(owned_rows), columns(kept_rows)
     size_classes = tuple(
-        SizeClassRow(
-            size,
-            live.small[index],
-            live.small[index] * size,
-            objects=objects[index],
-            buffers=owned[index],
-            free_lists=kept[index],
-            unknown=unknown.small[index],
-        )
-        for size, index in sorted(zip(sizes, range(len(sizes)), strict=True))
-        if live.small[index]
+        SizeClassRow(size, blocks, blocks * size, *held)
+        for size, blocks, *held in sorted(raw["size_classes"])
+        if blocks
     )
 
     def small(rows: list[Row]) -> tuple[int, int]:
@@ -218,7 +202,7 @@ def build(raw: Mapping[str, Any]) -> Census:
 
     parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
     small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
-    large_allocator = "mimalloc, malloc" if raw.get("sizes") else "malloc"
+    large_allocator = "mimalloc, malloc" if raw["own_sizes"] else "malloc"
     large_totals = (
         PathTotals(large_allocator, *(number for rows in parts for number in large(rows))) if raw["large"] else None
     )
