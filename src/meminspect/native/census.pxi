@@ -495,7 +495,6 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         lent.ask(max_pause)
     held = all_types()
     cdef bytes addresses = addresses_of(held)
-    # From here to the end of the walk nothing is allocated from pymalloc, whose arenas must lie in the map of memory.
     guard.open(MI_TARGET_SELF, 0)
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
@@ -508,9 +507,8 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
     cdef bint copied = consistent or (apart_count and may_copy
                                        and not (layout.free_threaded or blocks or sites or contents or apart))
-    if copied: # here objects are made
+    if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
-        check(mi_target_refresh(&guard.target))
     check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
     memset(&told, 0, sizeof(told))
     try:
@@ -524,9 +522,11 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
+        check(mi_target_refresh(&guard.target)) # looking at the allocator may have made an arena
         own_table(&guard.target, layout, &table, &hidden)
         job.hidden = &table if hidden else NULL
         held_from = mi_os_now_ns()
+        # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
         frozen = None
         job.request.apart = &noted_apart if apart else NULL
         if copied:
