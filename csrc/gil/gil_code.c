@@ -132,9 +132,11 @@ static int is_it(const mi_gil_code *row, const identity *code) {
     return row->name == code->name && row->lines == code->lines && row->first_line == code->first_line;
 }
 
-static uint32_t find(const identity *code) {
+static uint32_t slot_of(uintptr_t address) { return (uint32_t)(address >> 4) * 2654435761u >> (32 - INDEX_BITS); }
+
+static __attribute__((noinline)) uint32_t find(const identity *code) {
     const mi_gil_code *rows = mi_gil_codes(table.region);
-    uint32_t mask = (1u << INDEX_BITS) - 1, at = (uint32_t)(code->address >> 4) * 2654435761u >> (32 - INDEX_BITS);
+    uint32_t mask = (1u << INDEX_BITS) - 1, at = slot_of(code->address);
     for (;; at = (at + 1) & mask) {
         uint32_t row = atomic_load_explicit(&table.index[at], memory_order_acquire);
         if (row && rows[row].address != code->address) continue;
@@ -156,6 +158,19 @@ static uint32_t find(const identity *code) {
 
 static inline uintptr_t word_at(uintptr_t address) { return *(const uintptr_t *)address; }
 
+/* The code object at `address`, which is one: its row, 0 when there is no room. */
+static inline uint32_t row_of(uintptr_t address) {
+    const mi_layout *layout = table.layout;
+    uintptr_t name = word_at(address + (uintptr_t)layout->code_qualname);
+    uintptr_t lines = word_at(address + (uintptr_t)layout->code_linetable);
+    int32_t first_line = *(const int32_t *)(address + (uintptr_t)layout->code_firstlineno);
+    uint32_t slot = slot_of(address), row = atomic_load_explicit(&table.index[slot], memory_order_acquire);
+    const mi_gil_code *known = &mi_gil_codes(table.region)[row]; /* row 0 is no code's */
+    if (known->address == address && known->name == name && known->lines == lines && known->first_line == first_line)
+        return row;
+    return find(&(identity){address, name, lines, first_line});
+}
+
 mi_gil_place mi_gil_place_own(uintptr_t last_holder) {
     const mi_gil_place unknown = {0, 0};
     const mi_layout *layout = table.layout;
@@ -173,13 +188,9 @@ mi_gil_place mi_gil_place_own(uintptr_t last_holder) {
         if (*(const char *)(frame + (uintptr_t)layout->iframe_owner) < OWNED_BY_INTERPRETER) {
             uintptr_t code = word_at(frame + (uintptr_t)layout->iframe_code) & ~(uintptr_t)STACKREF_TAGS;
             if (!code || word_at(code + (uintptr_t)layout->object_type) != table.code_type) return unknown;
-            identity found = {.address = code,
-                              .name = word_at(code + (uintptr_t)layout->code_qualname),
-                              .lines = word_at(code + (uintptr_t)layout->code_linetable),
-                              .first_line = *(const int32_t *)(code + (uintptr_t)layout->code_firstlineno)};
             uintptr_t offset =
                 word_at(frame + (uintptr_t)layout->iframe_instruction) - (code + (uintptr_t)layout->code_instructions);
-            return (mi_gil_place){find(&found), (uint32_t)(offset / 2)};
+            return (mi_gil_place){row_of(code), (uint32_t)(offset / 2)};
         }
         frame = word_at(frame + (uintptr_t)layout->iframe_previous);
     }
