@@ -11,16 +11,19 @@
 
 #include "gil_code.h"
 
+/* An uncontended turn of the GIL is a release and an acquisition, and the most frequent of all by far: what is done at
+ * each is one straight piece of code, what is done once stands apart. What seldom changes is only written when it does:
+ * the unlock behind an event waits until all that was written before has reached the cache. */
+#define HOT __attribute__((always_inline))
+#define COLD __attribute__((noinline, cold))
+
 /* ---- threads ---------------------------------------------------------------------------------------------------------------- */
 
 static uintptr_t self_word(uint64_t generation, uint32_t row) {
     return (uintptr_t)(generation << MI_GIL_ROW_BITS | row);
 }
 
-uint32_t mi_gil_own_row(void) {
-    uint64_t generation = atomic_load_explicit(&mi_gil_tracing.generation, memory_order_relaxed);
-    uintptr_t known = (uintptr_t)pthread_getspecific(mi_gil_tracing.self_key);
-    if (known >> MI_GIL_ROW_BITS == generation) return (uint32_t)(known & ((1u << MI_GIL_ROW_BITS) - 1));
+static COLD uint32_t new_row(uint64_t generation) {
     mi_gil_region *region = mi_gil_tracing.region;
     uint32_t row = atomic_fetch_add(&region->threads, 1);
     if (row >= MI_GIL_THREADS_MOST) {
@@ -28,52 +31,69 @@ uint32_t mi_gil_own_row(void) {
         atomic_fetch_add(&region->threads_left_out, 1);
         row = 0;
     }
-    if (row) mi_gil_tracing.notes[row] = (mi_own_notes){.tid = (int32_t)syscall(SYS_gettid)};
+    if (row)
+        mi_gil_tracing.notes[row] =
+            (mi_own_notes){.tid = (int32_t)syscall(SYS_gettid), .row = &mi_gil_threads(region)[row]};
     pthread_setspecific(mi_gil_tracing.self_key, (void *)self_word(generation, row));
     return row;
 }
 
-int32_t mi_gil_tid_of(uint32_t row) { return row ? mi_gil_tracing.notes[row].tid : (int32_t)syscall(SYS_gettid); }
+static inline uint32_t own_row(void) {
+    uint64_t generation = atomic_load_explicit(&mi_gil_tracing.generation, memory_order_relaxed);
+    uintptr_t known = (uintptr_t)pthread_getspecific(mi_gil_tracing.self_key);
+    if (known >> MI_GIL_ROW_BITS == generation) return (uint32_t)(known & ((1u << MI_GIL_ROW_BITS) - 1));
+    return new_row(generation);
+}
+
+uint32_t mi_gil_own_row(void) { return own_row(); }
+
+static COLD int32_t tid_of_unlisted(void) { return (int32_t)syscall(SYS_gettid); }
+
+int32_t mi_gil_tid_of(uint32_t row) { return row ? mi_gil_tracing.notes[row].tid : tid_of_unlisted(); }
 
 /* ---- events ------------------------------------------------------------------------------------------------------------------ */
 
-void mi_gil_put_of(mi_traced_gil *gil, mi_gil_event_kind kind, uint32_t thread, uint64_t time, uint64_t detail,
-                   uint32_t other) {
-    mi_gil_thread_row *row = &mi_gil_threads(mi_gil_tracing.region)[thread];
-    if (thread) {
-        if (!atomic_load_explicit(&row->first, memory_order_relaxed)) {
-            row->ident = (uint64_t)pthread_self();
-            atomic_store_explicit(&row->first, time, memory_order_relaxed);
-            atomic_store_explicit(&row->native_id, mi_gil_tracing.notes[thread].tid, memory_order_release);
-        }
-        atomic_store_explicit(&row->last, time, memory_order_relaxed);
-    }
-    mi_gil_put(mi_gil_tracing.region, (mi_gil_event){.time = time,
-                                                     .detail = detail,
-                                                     .thread = thread,
-                                                     .other = other,
-                                                     .gil = gil->index,
-                                                     .kind = (uint16_t)kind});
+static COLD void first_event(mi_gil_thread_row *row, uint32_t thread, uint64_t time) {
+    row->ident = (uint64_t)pthread_self();
+    atomic_store_explicit(&row->first, time, memory_order_relaxed);
+    atomic_store_explicit(&row->native_id, mi_gil_tracing.notes[thread].tid, memory_order_release);
 }
 
-static void hold_ends(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
-    mi_gil_add(&mi_gil_threads(mi_gil_tracing.region)[thread].held, time - gil->hold_begin);
+static inline HOT void put_of(const mi_traced_gil *gil, mi_gil_thread_row *row, mi_gil_event event) {
+    if (event.thread) {
+        if (!atomic_load_explicit(&row->first, memory_order_relaxed)) first_event(row, event.thread, event.time);
+        atomic_store_explicit(&row->last, event.time, memory_order_relaxed);
+    }
+    event.gil = gil->index;
+    mi_gil_put(&gil->to, row, event);
+}
+
+void mi_gil_put_of(mi_traced_gil *gil, mi_gil_event_kind kind, uint32_t thread, uint64_t time, uint64_t detail,
+                   uint32_t other) {
+    put_of(gil, mi_gil_tracing.notes[thread].row,
+           (mi_gil_event){.time = time, .detail = detail, .thread = thread, .other = other, .kind = (uint16_t)kind});
+}
+
+static inline HOT void hold_ends(mi_traced_gil *gil, mi_gil_counts *counts, mi_gil_thread_row *row, uint64_t time) {
+    mi_gil_add(&row->held, time - gil->hold_begin);
     gil->held = 0;
-    gil->holder = 0;
     atomic_store_explicit(&gil->holder_self, 0, memory_order_relaxed);
-    atomic_store_explicit(&gil->counts->holder, 0, memory_order_relaxed);
-    atomic_store_explicit(&gil->counts->held_since, 0, memory_order_relaxed);
+    atomic_store_explicit(&counts->holder, 0, memory_order_relaxed);
+    atomic_store_explicit(&counts->held_since, 0, memory_order_relaxed);
+}
+
+static inline HOT void hold_begins(mi_traced_gil *gil, mi_gil_counts *counts, uint32_t thread, uint64_t time) {
+    gil->held = 1;
+    gil->hold_begin = time;
+    if (gil->asked) gil->asked = gil->asker = 0;
+    gil->holder = thread;
+    atomic_store_explicit(&gil->holder_self, thread ? mi_gil_self() : 0, memory_order_relaxed);
+    atomic_store_explicit(&counts->holder, thread, memory_order_relaxed);
+    atomic_store_explicit(&counts->held_since, time, memory_order_relaxed);
 }
 
 void mi_gil_hold_begins(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
-    gil->held = 1;
-    gil->hold_begin = time;
-    gil->asked = 0;
-    gil->asker = 0;
-    gil->holder = thread;
-    atomic_store_explicit(&gil->holder_self, thread ? mi_gil_self() : 0, memory_order_relaxed);
-    atomic_store_explicit(&gil->counts->holder, thread, memory_order_relaxed);
-    atomic_store_explicit(&gil->counts->held_since, time, memory_order_relaxed);
+    hold_begins(gil, gil->counts, thread, time);
 }
 
 /* The first event of a GIL that was in use before: the counting begins behind it. */
@@ -90,79 +110,57 @@ static uint64_t request_of(uint32_t thread, uint64_t time) {
     return request == MI_GIL_AT_ONCE ? time : request;
 }
 
-static void acquired(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
-    mi_gil_thread_row *row = &mi_gil_threads(mi_gil_tracing.region)[thread];
+static inline HOT void acquired(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    mi_gil_thread_row *row = mi_gil_tracing.notes[thread].row;
+    mi_gil_counts *counts = gil->counts;
     uint64_t request = request_of(thread, time);
     uintptr_t last_holder = mi_gil_last_holder(gil->address);
     int32_t tid = mi_gil_tid_of(thread);
     if (last_holder != gil->last_holder) {
-        mi_gil_add(&gil->counts->tstate_switches, 1);
+        mi_gil_add(&counts->tstate_switches, 1);
         gil->last_holder = last_holder;
     }
     if (gil->foreign) /* it may be gone when the trace is stopped, and this changes nowhere else */
-        atomic_store_explicit(&gil->counts->switch_number_end, mi_gil_switch_number(gil->address),
-                              memory_order_relaxed);
-    if (gil->last_tid && tid != gil->last_tid) {
-        mi_gil_add(&gil->counts->hand_offs, 1);
-        mi_gil_add(&gil->counts->forced_hand_offs, (uint64_t)gil->last_forced);
+        atomic_store_explicit(&counts->switch_number_end, mi_gil_switch_number(gil->address), memory_order_relaxed);
+    if (tid != gil->last_tid && gil->last_tid) {
+        mi_gil_add(&counts->hand_offs, 1);
+        mi_gil_add(&counts->forced_hand_offs, (uint64_t)gil->asked);
     }
-    mi_gil_add(&gil->counts->acquisitions, 1);
+    mi_gil_add(&counts->acquisitions, 1);
     mi_gil_add(&row->acquisitions, 1);
     mi_gil_add(&row->waited, time - (request ? request : mi_gil_tracing.region->begin.ticks));
     gil->last_tid = tid;
-    mi_gil_hold_begins(gil, thread, time);
-    mi_gil_put_of(gil, MI_GIL_ACQUIRED, thread, time, request, 0);
-    if (thread) {
-        mi_gil_tracing.notes[thread].request = 0;
-        mi_gil_tracing.notes[thread].waiting = 0;
-    }
+    hold_begins(gil, counts, thread, time);
+    put_of(gil, row, (mi_gil_event){.time = time, .detail = request, .thread = thread, .kind = MI_GIL_ACQUIRED});
 }
 
-static void released(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
-    gil->last_forced = gil->asked;
-    gil->last_tid = mi_gil_tid_of(thread);
-    gil->last_holder = mi_gil_last_holder(gil->address); /* drop_gil() may have rewritten it: PyThreadState_Swap */
-    mi_gil_add(&gil->counts->releases, 1);
-    mi_gil_add(&gil->counts->forced_releases, (uint64_t)gil->asked);
-    hold_ends(gil, thread, time);
-    mi_gil_place place = mi_gil_place_own(gil->last_holder);
-    mi_gil_put_of(gil, MI_GIL_RELEASED, thread, time, mi_gil_release(gil->asked, place.code, place.instruction),
-                  gil->asker);
+static inline HOT void released(mi_traced_gil *gil, uint32_t thread, uint64_t time) {
+    mi_gil_thread_row *row = mi_gil_tracing.notes[thread].row;
+    mi_gil_counts *counts = gil->counts;
+    int forced = gil->asked;
+    int32_t tid = mi_gil_tid_of(thread);
+    uintptr_t last_holder = mi_gil_last_holder(gil->address);
+    if (gil->last_tid != tid) gil->last_tid = tid;
+    if (gil->last_holder != last_holder) gil->last_holder = last_holder; /* by drop_gil(), after PyThreadState_Swap */
+    mi_gil_add(&counts->releases, 1);
+    if (forced) mi_gil_add(&counts->forced_releases, 1);
+    hold_ends(gil, counts, row, time);
+    mi_gil_place place = {0, 0};
+    if (mi_gil_tracing.region->attributed) place = mi_gil_place_own(last_holder);
+    put_of(gil, row,
+           (mi_gil_event){.time = time,
+                          .detail = mi_gil_release(forced, place.code, place.instruction),
+                          .thread = thread,
+                          .other = gil->asker,
+                          .kind = MI_GIL_RELEASED});
 }
 
 /* ---- in the place of pthread's functions ------------------------------------------------------------------------------------- */
 
-mi_traced_gil *mi_gil_traced(pthread_mutex_t *mutex) {
-    uint32_t count = atomic_load_explicit(&mi_gil_tracing.count, memory_order_acquire);
-    for (uint32_t at = 0; at < count; at++)
-        if (mi_gil_is_open(&mi_gil_tracing.gils[at], mutex)) return &mi_gil_tracing.gils[at];
-    return NULL;
-}
-
-/* With the mutex held: whether its GIL is still traced, and then the region stays until mi_gil_leave(). The main GIL is closed
- * with its mutex held; for the others this is Dekker's entry with close_gil(). */
-int mi_gil_enter(mi_traced_gil *gil, pthread_mutex_t *mutex) {
-    if (!gil->foreign) return mi_gil_is_open(gil, mutex);
-    atomic_store(&gil->busy, 1);
-    if (atomic_load(&gil->mutex) != mutex) {
-        atomic_store_explicit(&gil->busy, 0, memory_order_release);
-        return 0;
-    }
-    return 1;
-}
-
-void mi_gil_leave(mi_traced_gil *gil) {
-    if (gil->foreign) atomic_store_explicit(&gil->busy, 0, memory_order_release);
-}
-
 /* The beginning of take_gil (a request) or of drop_gil (this thread holds the GIL). Only with the mutex held is it known
  * that the trace goes on: nothing is written before. The clock is read as seldom as can be, it costs more than all else
  * here: where the mutex and the GIL were free, the moment at which the thread has it is the one at which it asked. */
-int mi_gil_lock_in_place(pthread_mutex_t *mutex) {
-    mi_traced_gil *gil = mi_gil_traced(mutex);
-    uintptr_t self = mi_gil_self();
-    if (!gil || atomic_load_explicit(&gil->holder_self, memory_order_relaxed) == self) /* to drop it */
-        return mi_gil_tracing.original.lock(mutex);
+static __attribute__((noinline)) int lock_to_take(mi_traced_gil *gil, pthread_mutex_t *mutex, uintptr_t self) {
     uint64_t request = MI_GIL_AT_ONCE;
     int error = pthread_mutex_trylock(mutex);
     if (error) {
@@ -170,22 +168,32 @@ int mi_gil_lock_in_place(pthread_mutex_t *mutex) {
         error = mi_gil_tracing.original.lock(mutex);
     }
     if (error || !mi_gil_enter(gil, mutex)) return error;
-    uint32_t row = mi_gil_own_row();
+    uint32_t row = own_row();
     gil->locker = self;
     gil->locker_row = row;
     if (row) {
         mi_own_notes *notes = &mi_gil_tracing.notes[row];
-        notes->waiting = 0;
-        notes->wait_began = mi_gil_locked(gil->address) ? mi_gil_now() : 0;
-        notes->request = request == MI_GIL_AT_ONCE && notes->wait_began ? notes->wait_began : request;
+        uint64_t wait_began = mi_gil_locked(gil->address) ? mi_gil_now() : 0;
+        if (request == MI_GIL_AT_ONCE && wait_began) request = wait_began;
+        if (notes->waiting) notes->waiting = 0;
+        if (notes->wait_began != wait_began) notes->wait_began = wait_began;
+        if (notes->request != request) notes->request = request;
     }
     mi_gil_leave(gil);
     return error;
 }
 
+int mi_gil_lock_in_place(pthread_mutex_t *mutex) {
+    mi_traced_gil *gil = mi_gil_traced(mutex);
+    uintptr_t self = mi_gil_self();
+    if (!gil || atomic_load_explicit(&gil->holder_self, memory_order_relaxed) == self) /* to drop it */
+        return mi_gil_tracing.original.lock(mutex);
+    return lock_to_take(gil, mutex, self);
+}
+
 /* The calling thread's row, of one that holds the mutex. Who holds the GIL, and who took the mutex, lives: nobody else can
  * be at its address. */
-static uint32_t row_of_locker(mi_traced_gil *gil) {
+static inline HOT uint32_t row_of_locker(mi_traced_gil *gil) {
     uintptr_t self = mi_gil_self(), locker = gil->locker;
     gil->locker = 0;
     if (locker == self) return gil->locker_row;
@@ -193,7 +201,13 @@ static uint32_t row_of_locker(mi_traced_gil *gil) {
     return mi_gil_own_row();
 }
 
-static void before_unlock(mi_traced_gil *gil) {
+/* Nobody has let the GIL go, so this thread gives up waiting: the interpreter ends. */
+static COLD void abandoned(mi_traced_gil *gil, uint32_t row, uint64_t time) {
+    mi_gil_add(&gil->counts->abandoned, 1);
+    mi_gil_put_of(gil, MI_GIL_ABANDONED, row, time, request_of(row, time), 0);
+}
+
+static inline HOT void before_unlock(mi_traced_gil *gil) {
     uint64_t time = mi_gil_now();
     uint32_t row = row_of_locker(gil);
     int locked = mi_gil_locked(gil->address);
@@ -206,23 +220,26 @@ static void before_unlock(mi_traced_gil *gil) {
         if (gil->held) released(gil, row, time);
     } else if (!gil->held) {
         acquired(gil, row, time);
-    } else { /* nobody has let it go, so this thread gives up waiting: the interpreter ends */
-        mi_gil_add(&gil->counts->abandoned, 1);
-        mi_gil_put_of(gil, MI_GIL_ABANDONED, row, time, request_of(row, time), 0);
+    } else {
+        abandoned(gil, row, time);
     }
 }
 
-int mi_gil_unlock_in_place(pthread_mutex_t *mutex) {
-    mi_traced_gil *gil = mi_gil_traced(mutex);
+static __attribute__((noinline)) int unlock_traced(mi_traced_gil *gil, pthread_mutex_t *mutex) {
     int is_free = 0;
-    if (gil && mi_gil_enter(gil, mutex)) {
+    if (mi_gil_enter(gil, mutex)) {
         before_unlock(gil);
         is_free = !gil->held;
         mi_gil_leave(gil);
     }
     int error = mi_gil_tracing.original.unlock(mutex);
-    if (is_free && atomic_load_explicit(&mi_gil_tracing.drain_due, memory_order_relaxed)) mi_gil_drain_again();
+    if (atomic_load_explicit(&mi_gil_tracing.drain_due, memory_order_relaxed) && is_free) mi_gil_drain_again();
     return error;
+}
+
+int mi_gil_unlock_in_place(pthread_mutex_t *mutex) {
+    mi_traced_gil *gil = mi_gil_traced(mutex);
+    return gil ? unlock_traced(gil, mutex) : mi_gil_tracing.original.unlock(mutex);
 }
 
 int mi_gil_timedwait_in_place(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until) {

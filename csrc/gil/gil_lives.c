@@ -37,15 +37,16 @@ static mi_error open_gil(uintptr_t address, int64_t interpreter, gil_origin orig
     row->address = address;
     gil->address = address;
     gil->counts = &row->counts;
+    gil->to = mi_gil_put_to_of(region, index);
     gil->index = (uint16_t)index;
     gil->foreign = origin != OWN_GIL;
-    gil->held = gil->asked = gil->last_forced = 0;
+    gil->held = gil->asked = 0;
     gil->last_tid = 0;
     gil->known = origin != USED_GIL;
     gil->last_holder = 0;
     gil->looked_at = 0;
     atomic_store(&gil->busy, 0);
-    gil->holder = gil->locker_row = 0;
+    gil->asker = gil->holder = gil->locker_row = 0;
     gil->locker = 0;
     atomic_store(&gil->holder_self, 0);
     atomic_store(&region->gils, index + 1);

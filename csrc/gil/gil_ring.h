@@ -63,6 +63,9 @@ typedef struct mi_gil_event {
 /* What is counted as events happen, whether or not their event is lost. Written with gil->mutex held. */
 typedef struct mi_gil_counts {
     _Atomic uint64_t acquisitions, releases;
+    _Atomic uint64_t held_since; /* ticks, 0 when nobody holds it */
+    _Atomic uint32_t holder;     /* row of the thread that holds it, 0: nobody, or not known */
+    _Atomic uint32_t closed;     /* the trace of this GIL has ended: its interpreter did, or the trace was stopped */
     _Atomic uint64_t forced_releases;  /* with a drop request pending */
     _Atomic uint64_t hand_offs;        /* the GIL went from one OS thread to another */
     _Atomic uint64_t forced_hand_offs; /* of them: the release before it was forced */
@@ -70,9 +73,6 @@ typedef struct mi_gil_counts {
     _Atomic uint64_t timeouts, abandoned;
     _Atomic uint64_t switch_number_begin, switch_number_end; /* CPython's own */
     _Atomic uint64_t lost;                                   /* the ring was full */
-    _Atomic uint32_t closed;     /* the trace of this GIL has ended: its interpreter did, or the trace was stopped */
-    _Atomic uint32_t holder;     /* row of the thread that holds it, 0: nobody, or not known */
-    _Atomic uint64_t held_since; /* ticks, 0 when nobody holds it */
 } mi_gil_counts;
 
 typedef struct mi_gil_row {
@@ -201,17 +201,28 @@ static inline void mi_gil_add(_Atomic uint64_t *counter, uint64_t more) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
 }
 
+/* Where the events of one GIL are put, found once for all of them. */
+typedef struct mi_gil_put_to {
+    mi_gil_row *row;
+    mi_gil_event *ring;
+    uint64_t ring_events;
+} mi_gil_put_to;
+
+static inline mi_gil_put_to mi_gil_put_to_of(const mi_gil_region *region, uint32_t gil) {
+    return (mi_gil_put_to){&mi_gil_rows(region)[gil], mi_gil_ring(region, gil), region->ring_events};
+}
+
 /* Puts an event, which gets its number here; called by one thread at a time for each GIL. */
-static inline void mi_gil_put(mi_gil_region *region, mi_gil_event event) {
-    mi_gil_row *row = &mi_gil_rows(region)[event.gil];
+static inline void mi_gil_put(const mi_gil_put_to *to, mi_gil_thread_row *thread, mi_gil_event event) {
+    mi_gil_row *row = to->row;
     uint64_t head = atomic_load_explicit(&row->head, memory_order_relaxed);
     event.number = (uint32_t)row->number++;
-    if (head - atomic_load_explicit(&row->tail, memory_order_acquire) >= region->ring_events) {
+    if (head - atomic_load_explicit(&row->tail, memory_order_acquire) >= to->ring_events) {
         mi_gil_add(&row->counts.lost, 1);
-        mi_gil_add(&mi_gil_threads(region)[event.thread].lost, 1);
+        mi_gil_add(&thread->lost, 1);
         return;
     }
-    mi_gil_ring(region, event.gil)[head & (region->ring_events - 1)] = event;
+    to->ring[head & (to->ring_events - 1)] = event;
     atomic_store_explicit(&row->head, head + 1, memory_order_release);
 }
 

@@ -85,6 +85,7 @@ mi_error mi_gil_trace_start(mi_gil_region *region, const mi_gil_start *start) {
     mi_gil_tracing.clock = (mi_gil_clock)region->clock;
     mi_gil_tracing.owner = getpid();
     mi_gil_tracing.region = region;
+    mi_gil_tracing.notes[0].row = mi_gil_threads(region);
     atomic_store(&mi_gil_tracing.count, 0);
     region->pid = mi_gil_tracing.owner;
     mi_gil_calibrate(region);

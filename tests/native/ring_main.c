@@ -10,6 +10,7 @@
 enum { THREADS = 4 };
 
 static mi_gil_region *region;
+static mi_gil_put_to to[2];
 static pthread_mutex_t mutexes[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
 static uint64_t made[2];
 static unsigned long rounds;
@@ -20,7 +21,8 @@ static void *produce(void *number) {
     for (unsigned long round = 0; round < rounds; round++) {
         uint16_t gil = (uint16_t)((round + thread) & 1);
         pthread_mutex_lock(&mutexes[gil]);
-        mi_gil_put(region, (mi_gil_event){.detail = made[gil]++, .thread = thread, .gil = gil, .kind = MI_GIL_WAIT});
+        mi_gil_event event = {.detail = made[gil]++, .thread = thread, .gil = gil, .kind = MI_GIL_WAIT};
+        mi_gil_put(&to[gil], &mi_gil_threads(region)[thread], event);
         pthread_mutex_unlock(&mutexes[gil]);
     }
     return NULL;
@@ -42,6 +44,7 @@ int main(int count, char **arguments) {
     if (mi_gil_region_make(-1, strtoul(arguments[2], NULL, 10), &region)) return 1;
     region->begin = (mi_gil_moment){0, 0};
     atomic_store(&region->gils, 2);
+    for (uint32_t gil = 0; gil < 2; gil++) to[gil] = mi_gil_put_to_of(region, gil);
     if (drains) pthread_create(&drainer, NULL, drain, NULL);
     for (uintptr_t at = 0; at < THREADS; at++) pthread_create(&threads[at], NULL, produce, (void *)(at + 1));
     for (int at = 0; at < THREADS; at++) pthread_join(threads[at], NULL);
