@@ -47,23 +47,18 @@ static mi_error make_roots(mi_others *others, const mi_runtime *runtime, const m
     return others->roots ? MI_OK : MI_E_MEMORY;
 }
 
-static mi_error find_types(mi_others *others, const mi_runtime *runtime, const mi_census_job *job,
-                           const mi_heap_walk *walk) {
-    const mi_types *own = job->request.types;
-    size_t room = own->count + job->others_room;
+mi_error mi_others_types(const mi_heap_types *search, const mi_runtime *runtime, const mi_heap *heap, mi_types *types,
+                         size_t *cut) {
+    const mi_types *own = search->known;
+    size_t room = own->count + search->room;
     uintptr_t *addresses = mi_os_alloc(room * sizeof *addresses);
     if (!addresses) return MI_E_MEMORY;
-    mi_heap_types found = {.tuple_type = job->tuple_type,
-                           .padding = job->request.padding,
-                           .known = own,
-                           .items = addresses + own->count,
-                           .room = job->others_room};
+    mi_heap_types found = *search;
+    found.items = addresses + own->count;
     for (size_t i = 0; i < own->count; i++) addresses[i] = own->items[i].address;
-    mi_heap_types_find(&found, runtime->target, runtime->layout, &walk->heap);
-    mi_error error =
-        mi_types_read(&others->types, runtime->target, runtime->layout, addresses, own->count + found.count);
-    others->has_types = !error;
-    others->cut = found.cut;
+    mi_heap_types_find(&found, runtime->target, runtime->layout, heap);
+    mi_error error = mi_types_read(types, runtime->target, runtime->layout, addresses, own->count + found.count);
+    *cut = found.cut;
     mi_os_free(addresses, room * sizeof *addresses);
     return error;
 }
@@ -72,7 +67,13 @@ mi_error mi_others_open(mi_others *others, const mi_runtime *runtime, const mi_c
                         const mi_heap_walk *walk) {
     memset(others, 0, sizeof *others);
     mi_error error = make_roots(others, runtime, job);
-    if (!error && job->others_room && walk->interpreters > 1) error = find_types(others, runtime, job, walk);
+    if (error || !job->others_room || walk->interpreters <= 1) return error;
+    mi_heap_types search = {.tuple_type = job->tuple_type,
+                            .padding = job->request.padding,
+                            .known = job->request.types,
+                            .room = job->others_room};
+    error = mi_others_types(&search, runtime, &walk->heap, &others->types, &others->cut);
+    others->has_types = !error;
     return error;
 }
 

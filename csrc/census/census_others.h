@@ -1,4 +1,4 @@
-/* census_others.h - other interpreters of this process, for a census: which of them stand still, where their own
+/* census_others.h - other interpreters of this process, for a census and a graph (graph_job.h): which of them stand still, where their own
  * structures lie, and the types that only their own `object` leads to.
  *
  * With the caller's GIL held those stand still that share it. One with a GIL of its own can be held by nobody: its blocks
@@ -19,6 +19,11 @@ typedef struct mi_others {
 
 /* How many others there are, and how many of them do not stand still while `self`'s GIL is held. */
 mi_error mi_others_count(const mi_runtime *runtime, uintptr_t self, size_t *others, size_t *apart);
+
+/* The caller's types, which `search` has as those that are known, and behind them what is found in the heap; `search` is
+ * without items. cut -- out: types that there was no room for */
+mi_error mi_others_types(const mi_heap_types *search, const mi_runtime *runtime, const mi_heap *heap, mi_types *types,
+                         size_t *cut);
 
 mi_error mi_others_open(mi_others *others, const mi_runtime *runtime, const mi_census_job *job,
                         const mi_heap_walk *walk);

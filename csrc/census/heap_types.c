@@ -20,8 +20,10 @@ static uintptr_t word_at(uintptr_t address, int32_t offset) {
 
 /* A living object that calls itself a type: its own type is one whose objects are types (Include/object.h). */
 static int is_type(const mi_target *target, const mi_layout *layout, uintptr_t type) {
-    enum { TYPE_SUBCLASS = 31 };
+    enum { HEAP_TYPE = 9, TYPE_SUBCLASS = 31 };
     if (!covers(target, type, (size_t)layout->type_size) || !mi_object_count(layout, (const unsigned char *)type))
+        return 0;
+    if (word_at(type, layout->type_flags) >> HEAP_TYPE & 1 && !covers(target, type, (size_t)layout->heap_type_size))
         return 0;
     uintptr_t meta = word_at(type, layout->object_type);
     if (!covers(target, meta, (size_t)layout->type_size)) return 0;

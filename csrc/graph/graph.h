@@ -55,6 +55,10 @@ typedef struct mi_graph {
     int lent; /* its arrays lie in memory that is somebody else's to give back: see mi_graph_export */
 } mi_graph;
 
+/* Which interpreters stand still: the one whose GIL is held, all that share it, or all in a frozen copy. Without a GIL it is
+ * the one that was stopped. */
+typedef enum mi_still { MI_STILL_SHARED, MI_STILL_ALL, MI_STILL_OWN } mi_still;
+
 typedef struct mi_graph_source {
     const mi_runtime *runtime;        /* with the target */
     const mi_heap *heap;              /* walked with MI_WALK_POOLS and MI_WALK_BLOCKS; NULL: mimalloc's */
@@ -65,6 +69,7 @@ typedef struct mi_graph_source {
     int types_held;        /* the caller holds a reference to each of the types, which is not told of */
     uint32_t padding;      /* of a debug allocator, before a block */
     mi_foreign foreign;    /* see references.h */
+    mi_still still;        /* whose threads stand still */
     const mi_maps *files;  /* says what lies in files where the target's map does not (replica.h); NULL: that does */
 } mi_graph_source;
 
@@ -81,10 +86,10 @@ uint64_t mi_graph_bytes(const mi_graph *graph);
 void mi_graph_tell_modules(mi_reader *reader, uintptr_t interpreter);
 typedef void (*mi_frame_seen)(void *context, uintptr_t thread, uintptr_t frame);
 /* Tells the frames that threads run, newest first; those of suspended and running generators belong to these. */
-void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
-                     void *context);
-/* Calls `each` with every interpreter (1) that shares the GIL which is held, and with every thread of these (0). */
-void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, void (*each)(void *, uintptr_t, int),
-                          void *context);
+void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_still still,
+                     mi_frame_seen seen, void *context);
+/* Calls `each` with every interpreter (1) that stands still, and with every thread of these (0). */
+void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, mi_still still,
+                          void (*each)(void *, uintptr_t, int), void *context);
 
 #endif

@@ -100,11 +100,11 @@ static void write_roots(mi_builder *build) {
     state state = {build, mi_os_alloc(bits)};
     if (!state.named) build->error = MI_E_MEMORY;
     if (build->error) return;
-    mi_graph_each_thread(source->runtime, source->interpreter, state_of, &state);
+    mi_graph_each_thread(source->runtime, source->interpreter, source->still, state_of, &state);
     row_begins(build, objects + MI_ROOT_MODULES);
     mi_graph_tell_modules(&build->reader, source->interpreter);
     row_begins(build, objects + MI_ROOT_FRAMES);
-    mi_graph_frames(&build->reader, source->runtime, source->interpreter, frame_tell, &build->reader);
+    mi_graph_frames(&build->reader, source->runtime, source->interpreter, source->still, frame_tell, &build->reader);
     waiting_end(build);
     for (uint32_t node = 0; node < objects; node++)
         graph->unexplained[node] = mi_builder_cannot_go(build, node) || build->counted[node] <= build->found[node]

@@ -3,12 +3,44 @@
 
 #include <string.h>
 
-static mi_error build(const mi_graph_job *order, const mi_runtime *runtime, const mi_types *types,
-                      const mi_shapes *shapes, const mi_maps *files, mi_graph *graph) {
+/* Puts the types of other interpreters behind those that are known, each with its shape. */
+static mi_error add_others(const mi_graph_job *order, const mi_runtime *runtime, const mi_heap_walk *walk,
+                           mi_types *types, mi_shapes *shapes) {
+    mi_graph_others *others = order->others;
+    mi_types all;
+    mi_shapes shapes_of_all;
+    mi_heap_types search = {
+        .tuple_type = order->tuple, .padding = order->padding, .known = types, .room = MI_HEAP_TYPES};
+    mi_error error = mi_others_types(&search, runtime, &walk->heap, &all, &others->cut);
+    if (!error) error = mi_shapes_read(&shapes_of_all, runtime->target, order->layout, &all);
+    if (error) {
+        mi_types_free(&all);
+        return error;
+    }
+    others->count = all.count - types->count;
+    for (size_t i = 0; i < others->count; i++) {
+        others->types[i] = all.items[types->count + i];
+        mi_heap_type_name(runtime->target, order->layout, &others->types[i], &others->names[i]);
+    }
+    mi_types_free(types);
+    mi_shapes_free(shapes);
+    *types = all;
+    *shapes = shapes_of_all;
+    return MI_OK;
+}
+
+static mi_error build(const mi_graph_job *order, const mi_runtime *runtime, mi_types *types, mi_shapes *shapes,
+                      const mi_maps *files, mi_graph *graph) {
     mi_heap_walk walk;
     unsigned what = MI_WALK_POOLS | MI_WALK_BLOCKS | (order->room ? MI_WALK_FROZEN : MI_WALK_HELD);
     mi_error error = mi_heap_walk_all(runtime, order->self, order->hidden, what, &walk);
     if (!error && walk.heap.arenas_left) error = MI_E_LATE;
+    if (!error && order->others) {
+        order->others->omitted_count = walk.omitted_count;
+        for (size_t i = 0; i < walk.omitted_count && i < MI_CENSUS_OMITTED; i++)
+            order->others->omitted[i] = walk.omitted[i];
+        error = add_others(order, runtime, &walk, types, shapes);
+    }
     if (!error) {
         mi_graph_source source = {.runtime = runtime,
                                   .heap = &walk.heap,
@@ -17,6 +49,7 @@ static mi_error build(const mi_graph_job *order, const mi_runtime *runtime, cons
                                   .interpreter = order->self,
                                   .padding = order->padding,
                                   .foreign = order->foreign,
+                                  .still = order->room ? MI_STILL_ALL : MI_STILL_SHARED,
                                   .files = files};
         error = mi_graph_build(graph, &source);
     }
@@ -89,8 +122,16 @@ static mi_error hand_over(const mi_graph_job *order, const mi_runtime *runtime, 
     mi_graph_free(graph);
     if (error || !order->desk) return error;
     mi_reader reader = {.target = runtime->target, .layout = order->layout, .types = types, .shapes = shapes};
-    mi_labels labels = {order->room, runtime,        types,        shapes, order->self,
-                        order->str,  order->integer, order->tuple, &reader};
+    mi_labels labels = {.graph = order->room,
+                        .runtime = runtime,
+                        .types = types,
+                        .shapes = shapes,
+                        .interpreter = order->self,
+                        .still = MI_STILL_ALL,
+                        .str = order->str,
+                        .integer = order->integer,
+                        .tuple = order->tuple,
+                        .reader = &reader};
     answering to = {&labels, order->desk};
     mi_clone_serve(&order->desk->desk, answer, &to);
     return MI_OK;

@@ -8,6 +8,7 @@
 #ifndef MI_GRAPH_JOB_H
 #define MI_GRAPH_JOB_H
 
+#include "census_others.h"
 #include "census_outside.h"
 #include "clone_desk.h"
 #include "graph.h"
@@ -23,10 +24,20 @@ typedef struct mi_label_desk {
     mi_label labels[MI_LONGEST_PATH + 1];
 } mi_label_desk;
 
+/* What is found of other interpreters. Those that do not stand still are left out. */
+typedef struct mi_graph_others {
+    size_t omitted_count; /* of omitted[], which has no room for more than MI_CENSUS_OMITTED */
+    mi_omitted omitted[MI_CENSUS_OMITTED];
+    size_t count, cut; /* types that their own `object` alone leads to; how many there was no room for */
+    mi_type types[MI_HEAP_TYPES];
+    mi_type_name names[MI_HEAP_TYPES];
+} mi_graph_others;
+
 typedef struct mi_graph_job {
     const mi_layout *layout;
-    const mi_types *types;
-    const mi_shapes *shapes;
+    mi_types *types;              /* the caller's; those of other interpreters are put behind them */
+    mi_shapes *shapes;            /* of the same */
+    mi_graph_others *others;      /* zeroed, in memory that a copy shares; NULL: there are no other interpreters */
     int types_held;               /* see graph.h */
     uintptr_t self;               /* the interpreter whose GIL the caller holds, or that is stopped */
     const mi_arena_table *hidden; /* see heap_walk.h */

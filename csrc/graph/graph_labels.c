@@ -122,10 +122,17 @@ static void put_name(const mi_labels *labels, const query *query, mi_label *to) 
 
 /* ---- one reference, and ways of them ----------------------------------------------------------------------------------- */
 
-static void ask_root(const mi_labels *labels, mi_root root, query *query) {
-    if (root == MI_ROOT_MODULES) mi_graph_tell_modules(labels->reader, labels->interpreter);
-    if (root == MI_ROOT_FRAMES)
-        mi_graph_frames(labels->reader, labels->runtime, labels->interpreter, frame_seen, query);
+static void modules_of(void *context, uintptr_t address, int interpreter) {
+    query *query = context;
+    if (interpreter) mi_graph_tell_modules(query->reader, address);
+}
+
+/* Of what the interpreters' structures hold, the modules of each are told. */
+static void ask_root(const mi_labels *labels, mi_root root, mi_still still, query *query) {
+    uintptr_t interpreter = labels->interpreter;
+    if (root == MI_ROOT_MODULES) mi_graph_tell_modules(labels->reader, interpreter);
+    if (root == MI_ROOT_FRAMES) mi_graph_frames(labels->reader, labels->runtime, interpreter, still, frame_seen, query);
+    if (root == MI_ROOT_STATE) mi_graph_each_thread(labels->runtime, interpreter, still, modules_of, query);
 }
 
 static void begin(const mi_labels *labels, query *query, uintptr_t wanted) {
@@ -143,7 +150,7 @@ static void label_of(const mi_labels *labels, uint32_t holder, uint32_t node, mi
     query query;
     begin(labels, &query, mi_address_index_address(&graph->index, node));
     if (holder >= graph->objects) {
-        ask_root(labels, (mi_root)(holder - graph->objects), &query);
+        ask_root(labels, (mi_root)(holder - graph->objects), labels->still, &query);
     } else {
         uintptr_t address = mi_address_index_address(&graph->index, holder);
         const mi_type *type = &labels->types->items[graph->types[holder]];
@@ -183,7 +190,7 @@ uintptr_t mi_labels_reach(const mi_labels *labels, mi_root root, const uintptr_t
         if (i)
             mi_references_of(labels->reader, before, type);
         else
-            ask_root(labels, root, &query);
+            ask_root(labels, root, MI_STILL_OWN, &query); /* an object of another interpreter is for no one here */
         type = query.found && query.role != MI_ROLE_GUESS ? type_now(labels, addresses[i]) : -1;
         before = type < 0 ? 0 : addresses[i];
         if (!before) break;

@@ -82,20 +82,35 @@ static void find_on_list(mi_builder *build, uintptr_t head, uint64_t most) {
     }
 }
 
+typedef struct tracked {
+    mi_builder *build;
+    uint64_t most; /* objects that there can be */
+} tracked;
+
+static void tracked_of(void *context, uintptr_t address, int interpreter) {
+    const tracked *tracked = context;
+    const mi_layout *layout = tracked->build->layout;
+    uintptr_t gc = address + (uintptr_t)layout->interpreter_gc;
+    if (!interpreter || !mi_reader_covers(&tracked->build->reader, address, (size_t)layout->interpreter_size)) return;
+    for (int i = 0; i < 3; i++)
+        find_on_list(tracked->build,
+                     gc + (uintptr_t)layout->gc_generations + (uintptr_t)(i * layout->gc_generation_size),
+                     tracked->most);
+    find_on_list(tracked->build, gc + (uintptr_t)layout->gc_permanent, tracked->most);
+}
+
 /* The collector of free-threaded builds has no lists: it looks into all pages, as is done here. */
 static void find_tracked(mi_builder *build) {
     const mi_layout *layout = build->layout;
-    uintptr_t gc = build->source->interpreter + (uintptr_t)layout->interpreter_gc;
-    uint64_t most = 0;
+    const mi_graph_source *source = build->source;
+    tracked tracked = {build, 0};
     if (layout->gc_head_size == MI_ABSENT) return;
     for (size_t i = 0; i < build->target->maps.count; i++) {
         const mi_mapping *mapping = &build->target->maps.items[i];
         if (mapping->flags & MI_MAP_READ)
-            most += (mapping->end - mapping->start) / (uintptr_t)(layout->gc_head_size + layout->object_size);
+            tracked.most += (mapping->end - mapping->start) / (uintptr_t)(layout->gc_head_size + layout->object_size);
     }
-    for (int i = 0; i < 3; i++)
-        find_on_list(build, gc + (uintptr_t)layout->gc_generations + (uintptr_t)(i * layout->gc_generation_size), most);
-    find_on_list(build, gc + (uintptr_t)layout->gc_permanent, most);
+    mi_graph_each_thread(source->runtime, source->interpreter, source->still, tracked_of, &tracked);
 }
 
 static void find_referred(mi_builder *build) {

@@ -37,8 +37,15 @@ static void frames_of_thread(mi_reader *reader, uintptr_t thread, mi_frame_seen 
     }
 }
 
-void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, void (*each)(void *, uintptr_t, int),
-                          void *context) {
+/* Threads of another interpreter stand still with its GIL alone. */
+static int stands_still(const mi_runtime *runtime, const mi_interpreter *one, const mi_interpreter *own,
+                        mi_still still) {
+    if (still == MI_STILL_OWN || runtime->layout->thread_mimalloc != MI_ABSENT) return one == own;
+    return still == MI_STILL_ALL || one->gil == own->gil;
+}
+
+void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, mi_still still,
+                          void (*each)(void *, uintptr_t, int), void *context) {
     enum { MOST = 4096 };
     mi_interpreter *found = mi_os_alloc(MI_MAX_INTERPRETERS * sizeof *found);
     mi_thread *threads = mi_os_alloc(MOST * sizeof *threads);
@@ -48,8 +55,7 @@ void mi_graph_each_thread(const mi_runtime *runtime, uintptr_t interpreter, void
     for (size_t i = 0; i < count; i++)
         if (found[i].address == interpreter) own = i;
     for (size_t i = 0; i < count; i++) {
-        /* threads of another interpreter stand still with its GIL alone */
-        if (runtime->layout->thread_mimalloc != MI_ABSENT ? i != own : found[i].gil != found[own].gil) continue;
+        if (!stands_still(runtime, &found[i], &found[own], still)) continue;
         each(context, found[i].address, 1);
         mi_runtime_threads(runtime, &found[i], threads, MOST, &running);
         for (size_t j = 0; j < running && j < MOST; j++) each(context, threads[j].address, 0);
@@ -69,8 +75,8 @@ static void frames_of(void *context, uintptr_t address, int interpreter) {
     if (!interpreter) frames_of_thread(frames->reader, address, frames->seen, frames->context);
 }
 
-void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_frame_seen seen,
-                     void *context) {
+void mi_graph_frames(mi_reader *reader, const mi_runtime *runtime, uintptr_t interpreter, mi_still still,
+                     mi_frame_seen seen, void *context) {
     frames frames = {reader, seen, context};
-    mi_graph_each_thread(runtime, interpreter, frames_of, &frames);
+    mi_graph_each_thread(runtime, interpreter, still, frames_of, &frames);
 }

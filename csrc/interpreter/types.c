@@ -243,6 +243,17 @@ mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout
     return MI_OK;
 }
 
+mi_error mi_types_add(mi_types *types, const mi_type *items, size_t count) {
+    size_t room = types->count + count;
+    if (!count) return MI_OK;
+    mi_type *all = mi_os_realloc(types->items, types->room * sizeof *all, room * sizeof *all);
+    if (!all) return MI_E_MEMORY;
+    memcpy(all + types->count, items, count * sizeof *all);
+    types->items = all;
+    types->count = types->room = room;
+    return MI_OK;
+}
+
 void mi_types_free(mi_types *types) {
     mi_os_free(types->items, types->room * sizeof *types->items);
     if (types->keys) mi_os_free(types->keys, sizeof *types->keys << types->index_bits);

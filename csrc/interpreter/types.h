@@ -111,6 +111,8 @@ typedef struct mi_types {
 /* Reads the types at `addresses`, which the caller keeps alive. */
 mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout *layout, const uintptr_t *addresses,
                        size_t count);
+/* Puts items behind the others as they are. No word is found to be one of them: they may be there no more. */
+mi_error mi_types_add(mi_types *types, const mi_type *items, size_t count);
 void mi_types_free(mi_types *types);
 
 static inline uint64_t mi_types_hash(uintptr_t address) { return (uint64_t)address * 0x9E3779B97F4A7C15u; }

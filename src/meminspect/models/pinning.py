@@ -75,6 +75,7 @@ class Pinning(Model):
     steps         -- which objects to let go, those first that free the most arenas for each of them. The choice is
                      greedy: it may not be the smallest set. An object counts with all that only it holds; what several
                      hold together goes with none of them. Each step's figures are counted on the graph, not added up
+    reason        -- what is not in it of other interpreters, None: it is whole
     """
 
     arenas: int
@@ -90,6 +91,7 @@ class Pinning(Model):
     steps: tuple[FreeingStep, ...]
     pause_s: float
     seconds: float
+    reason: str | None = None
 
     def __repr__(self) -> str:
         return f"<Pinning: {self.by_objects} of {self.arenas} arenas would be empty without some few objects>"

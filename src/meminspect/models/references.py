@@ -260,6 +260,7 @@ class RetainedSizes(Model):
     graph_bytes, tree_bytes -- memory that it took beside the heap
     called        -- references that a type's tp_traverse told (foreign="call")
     consistent    -- read in a frozen copy of the process, of one moment; pause_s: until that was made
+    reason        -- what is not in it of other interpreters, None: it is whole
     """
 
     rows: tuple[RetainedObject, ...]
@@ -281,6 +282,7 @@ class RetainedSizes(Model):
     tree_s: float
     consistent: bool = False
     called: int = 0
+    reason: str | None = None
 
     def __repr__(self) -> str:
         return f"<RetainedSizes: {self.total_bytes} bytes in {self.objects} objects>"

@@ -8,6 +8,7 @@ cdef extern from "types.h":
     ctypedef struct mi_types:
         mi_type *items
         size_t count
+    mi_error mi_types_add(mi_types *types, const mi_type *items, size_t count)
     mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout *layout,
                            const uintptr_t *addresses, size_t count)
     void mi_types_free(mi_types *types)
@@ -549,7 +550,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)
         raw["sites"] = asked
-        raw["reasons"] += others_reasons(layout, others, result.found, raw_allocator["allocator"])
+        raw["reasons"] += others_unknown(layout, others, raw_allocator["allocator"]) + cut_reasons(result.found.others_cut)
         raw.update(raw_allocator)
         raw["consistent"], raw["frozen"] = bool(copied), frozen
         raw["exporters"] = (lent.count, lent.refused) if foreign == "call" else None
@@ -587,25 +588,32 @@ def census_record_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabl
                             "own_blocks": None if own_blocks < 0 else own_blocks})
 
 
-cdef list others_reasons(const mi_layout *layout, size_t others, const mi_census_found *found, allocator):
-    """What a census does not know of other interpreters: texts. Those that were left out are heap_reasons'."""
+cdef list others_unknown(const mi_layout *layout, size_t others, allocator):
+    """What is not known of other interpreters: texts. Those that were left out are omitted_reasons'."""
     if layout.free_threaded:
         return [f"{others} other interpreters were not stopped: their objects are not counted"] if others else []
     if others and not allocator.startswith("pymalloc"):
         return [f"the classes of {others} other interpreters are not known, as there is no heap of pymalloc's to find them "
                 "in: their objects are unknown"]
-    if found.others_cut:
-        return [f"{found.others_cut} types of other interpreters beyond {MI_HEAP_TYPES} are not known"]
     return []
+
+
+cdef list cut_reasons(size_t cut):
+    return [f"{cut} types of other interpreters beyond {MI_HEAP_TYPES} are not known"] if cut else []
+
+
+cdef list omitted_reasons(const mi_omitted *omitted, size_t count):
+    cdef size_t i
+    reasons = [f"interpreter {omitted[i].interpreter} was left out: {omission_text(&omitted[i])}"
+               for i in range(min(count, <size_t>64))]
+    if count > 64:
+        reasons.append(f"{count - 64} more interpreters were left out")
+    return reasons
 
 
 cdef list heap_reasons(const mi_census_found *found):
     """Why the walk was not whole: texts."""
-    cdef size_t i
-    reasons = [f"interpreter {found.omitted[i].interpreter} was left out: {omission_text(&found.omitted[i])}"
-               for i in range(min(found.omitted_count, <size_t>64))]
-    if found.omitted_count > 64:
-        reasons.append(f"{found.omitted_count - 64} more interpreters were left out")
+    reasons = omitted_reasons(found.omitted, found.omitted_count)
     if found.torn_pools or found.torn_arenas:
         reasons.append(f"{found.torn_pools} pools and {found.torn_arenas} arenas contradict themselves")
     if found.mimalloc_late:

@@ -193,7 +193,7 @@ cdef dict summary(_Graph whole):
             "graph_bytes": mi_graph_bytes(&whole.graph), "arena_count": whole.graph.arena_count,
             "arena_bytes": whole.graph.arena_size, "pause_s": whole.pause,
             "consistent": whole.desk is not None and not whole.outside,
-            "arenas_reason": arenas_reason()}
+            "arenas_reason": arenas_reason(), "reasons": whole.reasons()}
 
 
 def _third(row):

@@ -5,7 +5,7 @@ ROLE_NAMES = ("item", "key", "value", "attribute", "field", "local", "stack", "t
 
 cdef void labels_open(_Graph whole, mi_labels *labels):
     labels.graph, labels.runtime, labels.types, labels.shapes = &whole.graph, &whole.runtime, &whole.types, &whole.shapes
-    labels.interpreter = whole.interpreter
+    labels.interpreter, labels.still = whole.interpreter, MI_STILL_SHARED
     labels.str, labels.integer, labels.tuple = MI_UNICODE_TYPE, MI_LONG_TYPE, MI_TUPLE_TYPE
     labels.reader = &whole.reader
 

@@ -36,6 +36,7 @@ cdef extern from "address_index.h":
     uintptr_t mi_address_index_address(const mi_address_index *index, uint32_t number)
 
 cdef extern from "graph.h":
+    enum: MI_STILL_SHARED
     enum: MI_ROOTS
     enum: MI_ROOT_MODULES
     enum: MI_ROOT_FRAMES
@@ -83,6 +84,7 @@ cdef extern from "graph_labels.h":
         const mi_types *types
         const mi_shapes *shapes
         uintptr_t interpreter, str, integer, tuple
+        int still
         mi_reader *reader
     ctypedef enum mi_root:
         pass
@@ -106,10 +108,16 @@ cdef extern from "graph_job.h":
         uint32_t length
         uint32_t *path
         mi_label *labels
+    ctypedef struct mi_graph_others:
+        size_t omitted_count, count, cut
+        mi_omitted *omitted
+        mi_type *types
+        mi_type_name *names
     ctypedef struct mi_graph_job:
         const mi_layout *layout
-        const mi_types *types
-        const mi_shapes *shapes
+        mi_types *types
+        mi_shapes *shapes
+        mi_graph_others *others
         int types_held
         uintptr_t self
         const mi_arena_table *hidden
@@ -257,6 +265,9 @@ cdef class _Graph:
     cdef mi_reader reader
     cdef uintptr_t interpreter
     cdef list held, names
+    cdef size_t own_types  # what stands behind them in `types` is of other interpreters
+    cdef _Shared others  # a mi_graph_others; None: there is no other interpreter
+    cdef list unknown  # what is not known of them: texts
     cdef dict copied  # of a graph that a frozen copy made: what became of that
     cdef _Shared shared
     cdef _Desk desk  # of a copy that stays to say what references are by
@@ -288,6 +299,7 @@ cdef class _Graph:
         check(mi_runtime_open(&self.runtime, &self.guard.target, layout))
         check(mi_types_read(&self.types, &self.guard.target, layout, <const uintptr_t *><const char *>addresses,
                             len(found)))
+        self.own_types = self.types.count
         if self.stops:
             self.hold_types()  # other threads could end one before the world stands still
         # A list of all types would be a holder of all types: nothing of ours may be in the way of the walk.
@@ -299,7 +311,7 @@ cdef class _Graph:
 
     cdef int hold_types(self) except -1:
         cdef size_t i
-        for i in range(self.types.count):
+        for i in range(self.own_types):
             Py_INCREF(<object><PyObject *>self.types.items[i].address)
         self.pinned = True
         return 0
@@ -308,7 +320,7 @@ cdef class _Graph:
         cdef size_t i
         if self.pinned:
             self.pinned = False
-            for i in range(self.types.count):
+            for i in range(self.own_types):
                 Py_DECREF(<object><PyObject *>self.types.items[i].address)
         return 0
 
@@ -327,14 +339,23 @@ cdef class _Graph:
         cdef const mi_layout *layout = the_layout()
         cdef mi_allocator allocator
         cdef bint hidden = False
+        cdef size_t others = 0, apart = 0
         self.prepare()
         own_table(&self.guard.target, layout, table, &hidden)
         check(mi_allocator_look(&self.guard.target, layout, table, &allocator))
         memset(job, 0, sizeof(job[0]))
         job.foreign = self.reader.foreign
         job.layout, job.types, job.shapes, job.self = layout, &self.types, &self.shapes, self.interpreter
+        job.tuple = MI_TUPLE_TYPE
         job.types_held = self.pinned
-        job.padding = 16 if allocator_to_raw(self.guard, &allocator)["padding_bytes"] else 0
+        raw_allocator = allocator_to_raw(self.guard, &allocator)
+        check(mi_others_count(&self.runtime, self.interpreter, &others, &apart))
+        self.unknown = others_unknown(layout, others, raw_allocator["allocator"])
+        if others and not layout.free_threaded:
+            self.others = _Shared()
+            self.others.open(sizeof(mi_graph_others))
+            job.others = <mi_graph_others *>self.others.room
+        job.padding = 16 if raw_allocator["padding_bytes"] else 0
         check(mi_target_refresh(&self.guard.target))
         own_table(&self.guard.target, layout, table, &hidden)
         job.hidden = table if hidden else NULL
@@ -380,7 +401,7 @@ cdef class _Graph:
         self.order(&job, &table)
         job.room, job.room_size = self.shared.room, self.shared.size
         job.desk = self.desk.desk
-        job.str, job.integer, job.tuple = MI_UNICODE_TYPE, MI_LONG_TYPE, MI_TUPLE_TYPE
+        job.str, job.integer = MI_UNICODE_TYPE, MI_LONG_TYPE
         begun = mi_os_now_ns()
         self.desk.error = mi_clone_start(&self.desk.clone, &order)
         self.pause = (mi_os_now_ns() - begun) * 1e-9
@@ -408,7 +429,24 @@ cdef class _Graph:
         return 0
 
     cdef int name_types(self) except -1:
-        self.held = [<object><PyObject *>self.types.items[i].address for i in range(self.types.count)]
+        """Types of other interpreters are not held: they have names alone, and go with their interpreter."""
+        cdef mi_graph_others *others
+        cdef size_t i
+        self.held = [<object><PyObject *>self.types.items[i].address for i in range(self.own_types)]
         self.names = [type_text(item) for item in self.held]
         self.let_go_of_types()
+        if self.others is not None:
+            others = <mi_graph_others *>self.others.room
+            self.names += [type_name(&others.names[i]) for i in range(others.count)]
+            if self.types.count == self.own_types:  # a copy found them: what was found here is there already
+                check(mi_types_add(&self.types, others.types, others.count))
         return 0
+
+    cdef list reasons(self):
+        """What is not in it of other interpreters: texts."""
+        cdef mi_graph_others *others
+        cdef size_t i
+        if self.others is None:
+            return self.unknown or []
+        others = <mi_graph_others *>self.others.room
+        return self.unknown + omitted_reasons(others.omitted, others.omitted_count) + cut_reasons(others.cut)

@@ -12,7 +12,7 @@ from ..models.references import ROOTS, Node, PathToRoot, Reference, Step
 TOLD = frozenset((
     "objects", "references", "guesses", "called", "dropped", "held_by_c", "small_bytes", "unknown_bytes", "graph_bytes",
     "arena_count", "arena_bytes", "arenas_reason", "pause_s", "seconds", "consistent", "frozen", "targets", "target",
-    "target_bytes", "holders", "path", "loss", "arenas", "top", "keys",
+    "target_bytes", "holders", "path", "loss", "arenas", "top", "keys", "reasons",
 ))  # fmt: skip
 
 
@@ -62,8 +62,9 @@ def path_text(steps: Sequence[Step]) -> str:
     first = steps[1] if len(steps) > 1 else None
     rest = list(steps[2:])
     start = root.text
-    if root.type_name == "modules" and rest and rest[0].how is not None and rest[0].node.type_name == "module":
-        start = f"module {rest[0].how.name}"
+    of_modules = first is not None and first.how is not None and first.how.name == "sys.modules"
+    if of_modules and rest and rest[0].how is not None and rest[0].node.type_name == "module":
+        start = f"{'' if root.type_name == 'modules' else 'another interpreter: '}module {rest[0].how.name}"
         rest = rest[1:]
     elif first is not None and first.how is not None and first.how.frame is not None:
         start = f"frame of {first.how.frame}"

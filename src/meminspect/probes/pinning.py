@@ -105,6 +105,7 @@ def build(raw: Mapping[str, Any]) -> Pinning:
         ),
         pause_s=raw["pause_s"],
         seconds=raw["seconds"],
+        reason="; ".join(raw["reasons"]) or None,
     )
 
 
@@ -133,11 +134,13 @@ def type_name(name: Sequence[bytes | None]) -> str:
 def build_what_if(raw: Mapping[str, Any]) -> WhatIf:
     loss = raw["loss"] or {"objects": 0, "bytes": 0, "arenas": (0, 0, raw["arena_count"], 0), "fixed": 0}
     touched, emptied, arenas, empty_already = loss["arenas"]
-    reason = None
+    reasons = list(raw["reasons"])
     if not raw["targets"]:
-        reason = "no such object is known"
+        reasons.append("no such object is known")
     elif loss["fixed"]:
-        reason = f"{loss['fixed']:,} of the objects are immortal or static: they stay, and with them their arenas"
+        reasons.append(
+            f"{loss['fixed']:,} of the objects are immortal or static: they stay, and with them their arenas"
+        )
     return WhatIf(
         targets=raw["targets"],
         unknown_targets=tuple(raw["unknown_addresses"]),
@@ -149,6 +152,6 @@ def build_what_if(raw: Mapping[str, Any]) -> WhatIf:
         arenas_touched=touched,
         arenas_emptied=emptied,
         arenas_that_would_return=returned(emptied, empty_already),
-        reason=reason,
+        reason="; ".join(reasons) or None,
         pause_s=raw["pause_s"],
     )

@@ -11,7 +11,7 @@ type or of the root, own bytes), a REFERENCE (role, name, function of the frame)
     holders    -- {"count", "unexplained", "rows": [(NODE, REFERENCE, count), ...]}
     arenas_reason -- why nothing is told of arenas, None: it is
     consistent, frozen -- whether a frozen copy was read, and what became of it (native/clone.pxi's clone_to_raw)
-    pid, reasons -- of another process alone: what is not exact, or not told
+    reasons    -- what is not exact, or not told; pid: of another process alone
     path       -- [(NODE, REFERENCE from the one before), ...], the root first
     loss       -- {"objects", "bytes", "fixed", "arenas"}; arenas, keys: see pinning.py
     top        -- {"rows": [(NODE, retained bytes, NODE or "garbage" or None, path), ...], "roots": [(root, references,
@@ -217,6 +217,7 @@ def build_top(raw: Mapping[str, Any]) -> RetainedSizes:
         tree_s=top["seconds"],
         consistent=raw["consistent"],
         called=raw["called"],
+        reason="; ".join(raw["reasons"]) or None,
     )
 
 
@@ -242,18 +243,20 @@ def build_why(target: str, raw: Mapping[str, Any]) -> Why:
         pause_s=raw["pause_s"],
         consistent=raw["consistent"],
         pid=raw.get("pid"),
-        remarks=(*raw.get("reasons", ()), *([unknown] if unknown else ())),
+        remarks=(*raw["reasons"], *([unknown] if unknown else ())),
     )
 
 
 def without_keys(path: PathToRoot) -> PathToRoot:
     """The same path with the keys of dicts left out, for a page to share: names of modules and attributes stay."""
-    steps, names = [], path.root == "modules"
+    first = path.steps[1].how if len(path.steps) > 1 else None
+    of_modules = path.root == "modules" or (first is not None and first.name == "sys.modules")
+    steps, names = [], of_modules
     for step in path.steps:
         how = step.how
         if how is not None and how.role == "value" and not names:
             how = replace(how, name=None)
         steps.append(replace(step, how=how))
         if how is not None:
-            names = how.name in ("__dict__", "f_locals") or (path.root == "modules" and len(steps) == 2)
+            names = how.name in ("__dict__", "f_locals") or (of_modules and len(steps) == 2)
     return replace(path, steps=tuple(steps), text=path_text(steps))

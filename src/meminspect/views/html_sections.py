@@ -227,7 +227,7 @@ def retained(top: RetainedSizes) -> dict[str, Any]:
         ],
         "sentence": (
             f"{top.objects:,} objects and {top.references:,} references were read{took}; "
-            f"{size(top.garbage_bytes)} is reachable from no root"
+            f"{size(top.garbage_bytes)} is reachable from no root{'; ' + top.reason if top.reason else ''}"
         ),
     }
 
