@@ -146,25 +146,34 @@ void mi_loss_free(mi_loss *loss) {
     loss->gone = NULL;
 }
 
-void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas) {
-    enum { TOUCHED = 1, ALONE = 2 };
+void mi_graph_references_to(const mi_graph *graph, uint32_t node, uint64_t *count, uint64_t *of_frames) {
+    const uint32_t *frames = &graph->offsets[graph->objects + MI_ROOT_FRAMES];
+    *count = *of_frames = 0;
+    for (uint32_t i = 0; i < graph->offsets[mi_graph_nodes(graph)]; i++) {
+        if (graph->edges[i] != node) continue;
+        ++*count;
+        *of_frames += i >= frames[0] && i < frames[1];
+    }
+}
+
+enum { TOUCHED = 1, ALONE = 2, EMPTY = 4 };
+
+static unsigned char mark_of(const mi_loss *loss, const mi_loss *own, uint32_t node, unsigned char mark) {
+    if (bit(loss->gone, node)) return mark | TOUCHED;
+    return bit(own->gone, node) ? mark : mark & (unsigned char)~ALONE;
+}
+
+void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, const mi_loss *own, unsigned char *arenas) {
     memset(arenas, ALONE, graph->arena_count);
     for (size_t arena = 0; arena < graph->arena_count; arena++) {
         if (graph->arena_unknown[arena]) arenas[arena] = 0;
-        for (uint32_t node = graph->arena_first[arena]; node < graph->arena_end[arena]; node++) {
-            if (bit(loss->gone, node))
-                arenas[arena] |= TOUCHED;
-            else
-                arenas[arena] &= (unsigned char)~ALONE;
-        }
+        for (uint32_t node = graph->arena_first[arena]; node < graph->arena_end[arena]; node++)
+            arenas[arena] = mark_of(loss, own, node, arenas[arena]);
     }
     for (size_t i = 0; i < graph->elsewhere_count; i++) {
         const mi_elsewhere *item = &graph->elsewhere[i];
-        if (bit(loss->gone, item->node))
-            arenas[item->arena] |= TOUCHED;
-        else
-            arenas[item->arena] &= (unsigned char)~ALONE;
+        arenas[item->arena] = mark_of(loss, own, item->node, arenas[item->arena]);
     }
     for (size_t arena = 0; arena < graph->arena_count; arena++)
-        if (arenas[arena] == ALONE) arenas[arena] = 0; /* nothing lives in it */
+        if (arenas[arena] == ALONE) arenas[arena] = EMPTY;
 }

@@ -30,7 +30,11 @@ typedef struct mi_loss {
 mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t count, mi_loss *loss);
 void mi_loss_free(mi_loss *loss);
 
-/* Of each arena: bit 0 when any of what is gone has a block in it, bit 1 when nothing else has. */
-void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas);
+/* How many references an object has, each by each, and how many of them from frames. */
+void mi_graph_references_to(const mi_graph *graph, uint32_t node, uint64_t *count, uint64_t *of_frames);
+
+/* Of each arena: bit 0 when any of what is gone has a block in it, bit 1 when nothing else has; bit 2 alone when nothing
+ * lives in it. What is gone with `own`, which is not counted as gone, is as if it were not there. */
+void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, const mi_loss *own, unsigned char *arenas);
 
 #endif

@@ -20,6 +20,7 @@ typedef struct finder {
     const mi_graph *graph;
     const mi_dominators *tree;
     const mi_types *types;
+    const mi_loss *own;
     mi_pinning *result;
     uint64_t *held;    /* a bit for each node: held by what no program lets go of */
     uint32_t *place;   /* of each number */
@@ -153,6 +154,7 @@ static void sort_buffers(finder *find) {
 /* Puts a node into its group; what the arena is then. */
 static mi_pin meet(finder *find, uint32_t node) {
     uint32_t number = find->tree->number[node], highest = find->result->highest[number];
+    if (find->own->gone[node / 64] >> node % 64 & 1) return MI_PIN_NOTHING;
     if (highest > MI_PIN_NO_KEY) return highest == GARBAGE ? MI_PIN_GARBAGE : MI_PIN_FIXED;
     uint32_t at = find->met[highest], place = find->place[number];
     if (at >= find->group_count || find->groups[at].highest != highest) {
@@ -206,12 +208,12 @@ static mi_error keys_add(finder *find) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------ */
 
-mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
-                         mi_pinning *result) {
+mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, const mi_loss *own,
+                         uint32_t most, mi_pinning *result) {
     memset(result, 0, sizeof *result);
     result->arenas = graph->arena_count;
     result->numbers = (size_t)mi_graph_nodes(graph) + 2;
-    finder find = {.graph = graph, .tree = tree, .types = types, .result = result, .most = most};
+    finder find = {.graph = graph, .tree = tree, .types = types, .own = own, .result = result, .most = most};
     size_t bits = (mi_graph_nodes(graph) / 64 + 1) * 8, arenas = (result->arenas + 1) * sizeof(uint32_t);
     size_t buffers = (graph->elsewhere_count + 1) * sizeof(uint32_t), groups = (most + 1) * sizeof *find.groups;
     find.words = result->numbers * sizeof(uint32_t);

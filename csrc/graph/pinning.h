@@ -8,7 +8,7 @@
 #ifndef MI_PINNING_H
 #define MI_PINNING_H
 
-#include "graph.h"
+#include "graph_query.h"
 
 typedef enum mi_pin {
     MI_PIN_NOTHING, /* no block of it is in use */
@@ -37,9 +37,9 @@ typedef struct mi_pinning {
 mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, size_t types, uint64_t *retained,
                              uint64_t *objects);
 
-/* Up to `most` keys an arena. */
-mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
-                         mi_pinning *result);
+/* Up to `most` keys an arena. What is gone with `own` keeps none. */
+mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, const mi_loss *own,
+                         uint32_t most, mi_pinning *result);
 void mi_pinning_free(mi_pinning *result);
 
 #endif

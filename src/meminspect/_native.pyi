@@ -193,8 +193,19 @@ def references_capture(
     foreign: str = "scan",
 ) -> dict[str, Raw]: ...
 def neighbours_capture(pool: int, arena: int, max_pause: float | None = 1.0) -> dict[str, Raw]: ...
+def what_if_capture(
+    freed: object, max_pause: float | None = 1.0, consistent: bool = False, deadline: float = 60.0
+) -> dict[str, Raw]: ...
+def pinning_capture(
+    keys: int = 16,
+    pinned: int = 20,
+    objects: bool = False,
+    max_pause: float | None = 1.0,
+    consistent: bool = False,
+    deadline: float = 60.0,
+) -> dict[str, Raw]: ...
 def why_capture(
-    target: str,
+    target: str | int,
     max_pause: float | None = 1.0,
     keys: int = 16,
     pinned: int = 20,

@@ -1,7 +1,9 @@
 """Makes COUNT small objects, keeps every STRIDE-th in a list of a module, and prints one JSON line.
 
 It has what pins the arenas, what freeing the survivors was said to return, and how many arenas CPython's statistics
-have before and after. Arguments: COUNT STRIDE.
+have before and after. Arguments: COUNT STRIDE [MODE]. With the mode `full` all pools are full before it is asked, but
+those of the survivors' arenas: whatever a question puts into the heap lies there. With `held` what it was asked with
+is kept as well.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ class Survivor:
 
 
 survivors: list[Survivor] = []
+kept: list[object] = []
+
+ARENA, POOL = 1 << 20, 1 << 14  # Include/internal/pycore_obmalloc.h
+HEADER = 64  # at least that of a pool
 
 
 def arenas() -> int:
@@ -40,8 +46,28 @@ def text(ask: Callable[[], Any]) -> str:
     return answer
 
 
+def fill() -> None:
+    """Fills the pools of each size class until a new one is in an arena that the survivors alone keep."""
+    middle = {id(item) // ARENA for item in survivors[len(survivors) // 4 : -len(survivors) // 4]}
+    for size in range(512, 47, -16):
+        while True:
+            item = bytes(size - sys.getsizeof(b""))
+            if id(item) // ARENA in middle and id(item) % POOL < HEADER:
+                break
+            kept.append(item)
+        del item  # gives the pool back
+
+
+def ask_and_keep() -> Any:
+    held: list[object] = [survivors]
+    answer = meminspect.what_if(held, max_pause=None)
+    kept.append(held)
+    return answer
+
+
 def main() -> None:
     count, stride = int(sys.argv[1]), int(sys.argv[2])
+    mode = sys.argv[3] if len(sys.argv) > 3 else None
     meminspect.what_if(["nothing"], max_pause=None)  # what it imports is there before
     meminspect.pinning(max_pause=None)
     meminspect.why("nothing", max_pause=None)
@@ -50,17 +76,21 @@ def main() -> None:
     burst = [bytes(400) for _ in range(20_000)]
     del burst  # leaves an empty arena behind all others: none that is emptied later is kept in its place
     gc.collect()
+    kept.extend(None for _ in range(count))  # room for what fills
+    kept.clear()
+    if mode is not None:
+        fill()
     told = {
         "pinning": text(lambda: meminspect.pinning(objects=True, most=5, max_pause=None)),
         "why": text(lambda: meminspect.why("Survivor", max_pause=None)),
         "by_type": text(lambda: meminspect.what_if(Survivor, max_pause=None)),
     }
-    by_list = meminspect.what_if([survivors], max_pause=None)
+    told["by_list"] = text(ask_and_keep if mode == "held" else lambda: meminspect.what_if([survivors], max_pause=None))
     before = arenas()
     survivors.clear()
     gc.collect()
     answers = {name: json.loads(answer) for name, answer in told.items()}
-    print(json.dumps({"before": before, "after": arenas(), "by_list": by_list.to_dict(), **answers}))
+    print(json.dumps({"before": before, "after": arenas(), **answers}))
 
 
 main()

@@ -71,7 +71,7 @@ class Pinning(Model):
     fixed         -- hold what a program does not let go of: modules, functions, code, types, immortal objects, what C
                      code or the interpreter's structures hold
     unknown       -- hold blocks of no known object
-    pins          -- the arenas with the fewest bytes in use
+    pins          -- the arenas with the fewest bytes in use, what the call itself put there included
     steps         -- which objects to let go, those first that free the most arenas for each of them. The choice is
                      greedy: it may not be the smallest set. An object counts with all that only it holds; what several
                      hold together goes with none of them. Each step's figures are counted on the graph, not added up
@@ -108,7 +108,8 @@ class WhatIf(Model):
     arenas_touched  -- in which something would be freed; arenas_emptied: in which nothing else lives
     arenas_that_would_return -- what pymalloc gives back of these: all when it has an empty arena already, else all but
                        one, since it keeps the last for the next allocation (Objects/obmalloc.c, insert_to_freepool).
-                       An arena in which a temporary object of the question's own lies is not counted: at most one
+                       What the call itself put into the heap is not in the way: its own objects, and a list that
+                       only it was given
     reason          -- what to know: what CPython keeps on free lists until a full collection (`gc.collect()`) is still
                        in its block
     """

@@ -74,10 +74,10 @@ cdef dict holders_of_many(_Graph whole, _Numbers nodes):
 
 
 cdef dict loss_of(_Graph whole, _Numbers nodes, bint arenas):
-    """What would go with them; `arenas`: (touched, that would be empty, all, empty already), and `marks` of each."""
+    """What would go with them; `arenas`: (touched, that would be empty, all, empty already), and `marks` of each. Behind
+    leave_out()."""
     cdef mi_loss loss
     cdef _Numbers going
-    cdef size_t i
     check(mi_graph_without(&whole.graph, nodes.items, nodes.count, &loss))
     try:
         result = {"objects": loss.objects, "bytes": loss.bytes, "arenas": None, "marks": None, "fixed": 0}
@@ -88,11 +88,11 @@ cdef dict loss_of(_Graph whole, _Numbers nodes, bint arenas):
                 mi_loss_free(&loss)
                 check(mi_graph_without(&whole.graph, going.items, going.count, &loss))
             marks = bytearray(whole.graph.arena_count + 1)
-            mi_graph_arenas_touched(&whole.graph, &loss, marks)
+            mi_graph_arenas_touched(&whole.graph, &loss, &whole.own, marks)
             del marks[-1]
             result["marks"] = marks
             result["arenas"] = (sum([mark & 1 for mark in marks]), sum([mark == 3 for mark in marks]), len(marks),
-                                sum([whole.graph.arena_blocks[i] == 0 for i in range(whole.graph.arena_count)]))
+                                sum([mark == 4 for mark in marks]))
         return result
     finally:
         mi_loss_free(&loss)

@@ -142,7 +142,8 @@ cdef extern from "graph_query.h":
     size_t mi_ways_to(const mi_ways *ways, uint32_t node, uint32_t *path, size_t room)
     mi_error mi_graph_without(const mi_graph *graph, const uint32_t *nodes, size_t count, mi_loss *loss)
     void mi_loss_free(mi_loss *loss)
-    void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, unsigned char *arenas)
+    void mi_graph_references_to(const mi_graph *graph, uint32_t node, uint64_t *count, uint64_t *of_frames)
+    void mi_graph_arenas_touched(const mi_graph *graph, const mi_loss *loss, const mi_loss *own, unsigned char *arenas)
 
 cdef extern from *:
     """
@@ -271,6 +272,7 @@ cdef class _Graph:
     cdef dict copied  # of a graph that a frozen copy made: what became of that
     cdef _Shared shared
     cdef _Desk desk  # of a copy that stays to say what references are by
+    cdef mi_loss own  # what goes when the question is answered: see leave_out
     cdef double pause
     cdef bint frozen  # nothing ran since it was made: every object of it is alive
     cdef bint outside  # of another process: nothing of its objects can be read here
@@ -280,6 +282,7 @@ cdef class _Graph:
     def __dealloc__(self):
         self.let_go_of_types()
         mi_ways_free(&self.ways)
+        mi_loss_free(&self.own)
         mi_graph_free(&self.graph)
         mi_shapes_free(&self.shapes)
         if not self.outside:
@@ -440,6 +443,34 @@ cdef class _Graph:
             self.names += [type_name(&others.names[i]) for i in range(others.count)]
             if self.types.count == self.own_types:  # a copy found them: what was found here is there already
                 check(mi_types_add(&self.types, others.types, others.count))
+        return 0
+
+    cdef int64_t node_of(self, item):
+        """The object in the graph, -1: it is not there."""
+        if item is None or self.outside:
+            return -1
+        return mi_address_index_find(&self.graph.index, <uintptr_t><PyObject *>item)
+
+    cdef int leave_out(self, asked) except -1:
+        """What the question itself put into the heap before the graph was read keeps no arena: these objects of ours, and the
+        one that it was asked with, when only the call has it. In another process there is none of it."""
+        cdef _Numbers own = _Numbers()
+        cdef int64_t node
+        cdef uint64_t count, of_frames
+        if self.own.gone != NULL:
+            return 0
+        memory = self.desk.memory if self.desk is not None else None
+        for item in (self, self.guard, self.others, self.shared, self.desk, memory):
+            node = self.node_of(item)
+            if node >= 0:
+                own.add(<uint32_t>node)
+        node = self.node_of(asked)
+        if node >= 0:
+            mi_graph_references_to(&self.graph, <uint32_t>node, &count, &of_frames)
+            # a variable of the function that was called, and what that passes on
+            if count == of_frames and count + self.graph.unexplained[node] <= 2:
+                own.add(<uint32_t>node)
+        check(mi_graph_without(&self.graph, own.items, own.count, &self.own))
         return 0
 
     cdef list reasons(self):

@@ -10,8 +10,8 @@ cdef extern from "pinning.h":
         uint32_t *first
         uint32_t *keys
         uint32_t *highest
-    mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, uint32_t most,
-                             mi_pinning *result)
+    mi_error mi_pinning_find(const mi_graph *graph, const mi_dominators *tree, const mi_types *types, const mi_loss *own,
+                             uint32_t most, mi_pinning *result)
     void mi_pinning_free(mi_pinning *result)
     mi_error mi_retained_by_type(const mi_graph *graph, const mi_dominators *tree, size_t types, uint64_t *retained,
                                  uint64_t *objects)
@@ -132,7 +132,7 @@ cdef dict pinning_of(_Graph whole, _Tree tree, uint32_t most):
     cdef _Pinning pinning = _Pinning()
     cdef size_t i
     pinning.whole, pinning.tree, pinning.above, pinning.chosen = whole, tree, {}, set()
-    check(mi_pinning_find(&whole.graph, &tree.found, &whole.types, most, &pinning.found))
+    check(mi_pinning_find(&whole.graph, &tree.found, &whole.types, &whole.own, most, &pinning.found))
     counts = [0] * len(PIN_NAMES)
     for i in range(pinning.found.arenas):
         counts[pinning.found.pins[i]] += 1
@@ -198,11 +198,60 @@ cdef tuple target_of(str target):
         return [], [target]
 
 
-def why_capture(str target, max_pause=1.0, uint32_t keys=16, uint32_t pinned=20, bint consistent=False, deadline=60.0):
-    """references_capture() of all that is to be said of an address ("0x7f.." or a number) or of a type by its name."""
-    addresses, names = target_of(target)
-    return references_capture(addresses, names, True, True, True, True, 0, keys, pinned, False, max_pause, consistent,
-                              deadline)
+cdef tuple targets_of(freed):
+    """(addresses, names of types) of what is to be let go: probes/pinning.py, what_if."""
+    addresses, names = [], []
+    for item in freed if isinstance(freed, (list, tuple, set, frozenset)) else (freed,):
+        if isinstance(item, str):
+            names.append(item)
+        elif isinstance(item, type):
+            module, name = type_text(item)
+            names.append((module or b"").decode("utf-8", "replace") + "." + (name or b"").decode("utf-8", "replace"))
+        elif isinstance(item, int) and not isinstance(item, bool):
+            addresses.append(item)
+        else:
+            addresses.append(id(item))
+    return addresses, names
+
+
+# The graph is read before anything else is made of these questions, which are about arenas: what they are asked with is in
+# nobody's list, and no call here has arguments by name, for which a dict is made.
+
+def what_if_capture(freed, max_pause=1.0, bint consistent=False, deadline=60.0):
+    """references_capture() of what would go with `freed`, and of the arenas that this would empty."""
+    cdef uint64_t begun = mi_os_now_ns()
+    cdef _Graph whole = graph_read(max_pause, consistent, deadline, None, "scan")
+    try:
+        addresses, names = targets_of(freed)
+        raw = answer_of(whole, freed, addresses, names, False, False, True, True, 0, 0, 0, False)
+    finally:
+        whole.leave()
+    return graph_told(whole, raw, begun)
+
+
+def pinning_capture(uint32_t keys=16, uint32_t pinned=20, bint objects=False, max_pause=1.0, bint consistent=False,
+                    deadline=60.0):
+    """references_capture() of what keeps arenas."""
+    cdef uint64_t begun = mi_os_now_ns()
+    cdef _Graph whole = graph_read(max_pause, consistent, deadline, None, "scan")
+    try:
+        raw = answer_of(whole, None, (), (), False, False, False, False, 0, keys, pinned, objects)
+    finally:
+        whole.leave()
+    return graph_told(whole, raw, begun)
+
+
+def why_capture(target, max_pause=1.0, uint32_t keys=16, uint32_t pinned=20, bint consistent=False, deadline=60.0):
+    """references_capture() of all that is to be said of an address ("0x7f..", a number or an int), or of a type by its
+    name."""
+    cdef uint64_t begun = mi_os_now_ns()
+    cdef _Graph whole = graph_read(max_pause, consistent, deadline, None, "scan")
+    try:
+        addresses, names = target_of(target) if isinstance(target, str) else ([target], [])
+        raw = answer_of(whole, target, addresses, names, True, True, True, True, 0, keys, pinned, False)
+    finally:
+        whole.leave()
+    return graph_told(whole, raw, begun)
 
 
 def why_outside_capture(pid_t pid, str target, uint32_t keys=16, uint32_t pinned=20, deadline=60.0):

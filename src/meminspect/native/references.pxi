@@ -20,25 +20,35 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
     foreign   -- "scan": words of structures that are not known, if they are addresses of objects, labelled as guesses;
                  "call": the tp_traverse of such types, of tracked objects alone
     """
-    cdef _Graph whole = _Graph()
     cdef uint64_t begun = mi_os_now_ns()
-    whole.call_foreign(foreign)
+    cdef _Graph whole = graph_read(max_pause, consistent, deadline, room_bytes, foreign)
     try:
-        if consistent:
-            whole.copy(deadline, room_bytes)
-        else:
-            whole.make(ceiling_of(max_pause))
-        raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
+        raw = answer_of(whole, None, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
     finally:
         whole.leave()
+    return graph_told(whole, raw, begun)
+
+
+cdef _Graph graph_read(max_pause, bint consistent, deadline, room_bytes, foreign):
+    """The graph as it is now, of this process or a copy of it, which leave() ends."""
+    cdef _Graph whole = _Graph()
+    whole.call_foreign(foreign)
+    if consistent:
+        whole.copy(deadline, room_bytes)
+    else:
+        whole.make(ceiling_of(max_pause))
+    return whole
+
+
+cdef dict graph_told(_Graph whole, dict raw, uint64_t begun):
     raw["frozen"], raw["pause_s"] = whole.copied, whole.pause
     raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
     return raw
 
 
-cdef dict answer_of(_Graph whole, addresses, type_names, bint holders, bint path, bint retained, bint arenas,
+cdef dict answer_of(_Graph whole, asked, addresses, type_names, bint holders, bint path, bint retained, bint arenas,
                     uint32_t top, uint32_t keys, uint32_t pinned, bint objects):
-    """What references_capture() was asked, of a graph that is there."""
+    """What references_capture() was asked, of a graph that is there; `asked`: what the question was asked with."""
     cdef _Numbers nodes = _Numbers()
     cdef _Tree tree = None
     cdef uint64_t own_bytes = 0
@@ -66,9 +76,11 @@ cdef dict answer_of(_Graph whole, addresses, type_names, bint holders, bint path
         raw["path"] = path_to(whole, nodes.items[0])
     marks = None
     if raw["arenas_reason"] is not None:
-        keys = pinned = 0
+        keys = pinned = arenas = 0
+    if keys or arenas:
+        whole.leave_out(asked)
     if (retained or arenas) and nodes.count:
-        raw["loss"] = loss_of(whole, nodes, arenas and raw["arenas_reason"] is None)
+        raw["loss"] = loss_of(whole, nodes, arenas)
         marks = raw["loss"].pop("marks")
     if top or keys:
         tree = tree_of(whole)

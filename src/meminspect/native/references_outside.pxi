@@ -94,7 +94,7 @@ def references_outside_capture(pid_t pid, addresses=(), type_names=(), bint hold
         whole.types.items, whole.types.count = result.types, result.type_count
         whole.names = [type_name(&result.names[i]) for i in range(result.type_count)]
         whole.guard = own
-        raw = answer_of(whole, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
+        raw = answer_of(whole, None, addresses, type_names, holders, path, retained, arenas, top, keys, pinned, objects)
     finally:
         whole.leave()
     raw["frozen"] = whole.copied

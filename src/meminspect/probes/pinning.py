@@ -1,6 +1,6 @@
 """What keeps arenas from going back, and what would have to go.
 
-The raw format, what `_native.references_capture(keys=..., pinned=...)` returns beside what probes/references.py tells:
+The raw format, what `_native.pinning_capture()` returns beside what probes/references.py tells:
 
     keys   -- {"most", "arenas": {"empty", "objects", "many", "garbage", "fixed", "unknown": count}, "steps":
               [([(NODE, bytes retained, path), ...], arenas empty by then, bytes gone by then), ...]}
@@ -12,12 +12,12 @@ The raw format, what `_native.references_capture(keys=..., pinned=...)` returns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..analysis.pinning import returned
 from ..models.pinning import ArenaPin, FreeingStep, Pinning, PinningObject, WhatIf
-from .graph import capture, node_of, path_of, text
+from .graph import node_of, path_of, text
 
 KEYS = 16
 PINS = 20
@@ -37,7 +37,7 @@ def pinning(
     no room for a copy, "permission" where it is refused, "absent" in free-threaded builds (mimalloc has no such
     arenas), "layout" when the structures of this interpreter could not be verified.
     """
-    return build(asked([], keys=KEYS, pinned=most, objects=objects, max_pause=max_pause, consistent=consistent))
+    return build(core().pinning_capture(KEYS, most, objects, max_pause, consistent))
 
 
 def what_if(freed: object, *, max_pause: float | None = 1.0, consistent: bool = False) -> WhatIf:
@@ -46,34 +46,17 @@ def what_if(freed: object, *, max_pause: float | None = 1.0, consistent: bool = 
 
     Raises as `pinning`.
     """
-    addresses, names = targets_of(freed if isinstance(freed, (list, tuple, set, frozenset)) else (freed,))
-    return build_what_if(
-        asked(addresses, type_names=names, retained=True, arenas=True, max_pause=max_pause, consistent=consistent)
-    )
+    return build_what_if(core().what_if_capture(freed, max_pause, consistent))
 
 
-def asked(addresses: Sequence[int], **wanted: Any) -> dict[str, Any]:
-    """capture() of what is said of arenas; an error where nothing is."""
+def core() -> Any:
+    """The native core; an error where nothing is said of arenas."""
     from .. import _native
 
     reason = _native.arenas_reason()
     if reason is not None:
         raise _native.NativeError("absent", reason)
-    return capture(addresses, **wanted)
-
-
-def targets_of(freed: Iterable[object]) -> tuple[list[int], list[str]]:
-    addresses, names = [], []
-    for item in freed:
-        if isinstance(item, str):
-            names.append(item)
-        elif isinstance(item, type):
-            names.append(f"{item.__module__}.{item.__qualname__}")
-        elif isinstance(item, int) and not isinstance(item, bool):
-            addresses.append(item)
-        else:
-            addresses.append(id(item))
-    return addresses, names
+    return _native
 
 
 # ---- build -----------------------------------------------------------------------------------------------------------

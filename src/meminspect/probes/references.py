@@ -41,7 +41,7 @@ from ..models.references import (
 )
 from ..models.report import Finding
 from .graph import capture, node_of, path_of, path_text, reference_of, text, whole
-from .pinning import pins_of
+from .pinning import PINS, pins_of
 
 NOT_KNOWN = "no object is known there: it is none, or what holds its memory is not read"
 
@@ -134,24 +134,24 @@ def why(target: object, *, max_pause: float | None = 1.0, consistent: bool = Fal
     Raises TypeError for another target, ValueError for `consistent` with `pid`, RemoteError where another process
     cannot be read, else as `holders`.
     """
-    if isinstance(target, str):
-        name, addresses, types = target, [], [target]
-    elif isinstance(target, int) and not isinstance(target, bool):
-        name, addresses, types = f"{target:#x}", [target], []
-    else:
+    if not isinstance(target, (str, int)) or isinstance(target, bool):
         raise TypeError("target is the name of a type, or an address")
     if pid is None:
-        return build_why(name, capture(addresses, type_names=types, max_pause=max_pause, consistent=consistent, **ALL))
+        from .. import _native
+
+        raw = _native.why_capture(target, max_pause, 0, PINS, consistent)
+        return build_why(name_of(target), raw)
     if consistent:
         raise ValueError(
             "a consistent graph is read in a copy of the process that is measured: of another one it cannot"
         )
     from . import remote
 
-    return build_why(name, remote.why(pid, name))
+    return build_why(name_of(target), remote.why(pid, name_of(target)))
 
 
-ALL: Mapping[str, Any] = {"holders": True, "path": True, "retained": True, "arenas": True, "pinned": 20}
+def name_of(target: str | int) -> str:
+    return target if isinstance(target, str) else f"{target:#x}"
 
 
 # ---- build -----------------------------------------------------------------------------------------------------------
