@@ -153,6 +153,13 @@ mi_error mi_graph_job_run(const mi_target *target, void *job) {
     return error;
 }
 
+mi_error mi_moment_run(const mi_target *target, void *job) {
+    const mi_moment_job *order = job;
+    mi_error error = mi_census_job_run(target, order->census);
+    *order->graph_error = error ? error : mi_graph_job_run(target, order->graph);
+    return error;
+}
+
 mi_error mi_graph_outside_run(const mi_target *self, void *job) {
     const mi_graph_outside_job *order = job;
     mi_target target;

@@ -53,6 +53,16 @@ typedef struct mi_graph_job {
 /* `job` is a mi_graph_job; mi_clone_work's form. */
 mi_error mi_graph_job_run(const mi_target *target, void *job);
 
+/* A census and a graph of one moment: both read in the same copy, the census first. */
+typedef struct mi_moment_job {
+    mi_census_job *census;
+    mi_graph_job *graph;   /* with a room, and without a desk */
+    mi_error *graph_error; /* in shared memory: a graph that cannot be made takes no census away */
+} mi_moment_job;
+
+/* `job` is a mi_moment_job; mi_clone_work's form. */
+mi_error mi_moment_run(const mi_target *target, void *job);
+
 typedef struct mi_graph_outside_job {
     mi_outside_job outside; /* without a census' results */
     mi_graph_job graph;     /* without types, shapes and graph */

@@ -190,3 +190,72 @@ def test_what_retains_most_is_the_cores_answer(captured: dict[str, Any]) -> None
             at = graph.addresses.index(row.node.address)
             assert row.retained_bytes == sum(graph.sizes[lost] for lost in loss(graph, [at]))
             assert row.path.steps[-1].node == row.node
+
+
+CHURN = """
+import json, sys, threading
+import meminspect
+from meminspect import _native
+class Passing:
+    __slots__ = ("value",)
+kept = [Passing() for _ in range(5000)]
+stop = False
+def churn(size):
+    while not stop:
+        held = [Passing() for _ in range(size)]
+        for item in held: item.value = [item]
+        for item in held: item.value = None
+        del held, item
+threads = [threading.Thread(target=churn, args=(size,)) for size in (700, 1100, 1900)]
+for thread in threads: thread.start()
+try:
+    for number in range(3):
+        meminspect.snapshot(f"{number}.mi", objects=True, consistent=True, max_pause=None)
+    meminspect.snapshot("live.mi", objects=True, max_pause=None)
+    alone = _native.graph_capture(None, True)
+    assert alone["consistent"] and not alone["with_census"] and alone["objects"] > 5000
+finally:
+    stop = True
+    for thread in threads: thread.join()
+assert sys.getrefcount(Passing) < 6000  # each instance holds its class, and nothing else of a copy's making
+"""
+
+
+def test_census_and_references_of_a_copy_are_of_one_moment(tmp_path: Path) -> None:
+    """Threads make and drop objects all the while: what both count agrees to the object, type by type."""
+    subprocess.run([sys.executable, "-c", CHURN], cwd=tmp_path, check=True)
+    seen = set()
+    for number in range(3):
+        snapshot = load(tmp_path / f"{number}.mi")
+        assert snapshot.one_moment is True
+        manifest = json.loads((tmp_path / f"{number}.mi" / "manifest.json").read_text())
+        assert manifest["objects"]["consistent"] is manifest["objects"]["with_census"] is True
+        assert manifest["objects"]["reasons"] == []
+        assert snapshot.census().consistent
+        counted = {row.name: row.count for row in snapshot.census().types}
+        graph = objects.graph(snapshot)
+        kinds = [".".join(filter(None, graph.names[kind])) for kind in graph.types]
+        assert counted["__main__.Passing"] == kinds.count("__main__.Passing") >= 5000
+        for name in ("threading.Thread", "threading.Event", "threading.Condition", "_io.TextIOWrapper"):
+            assert counted[name] == kinds.count(name) > 0, name
+        seen.add(counted["__main__.Passing"])
+    assert len(seen) > 1, "nothing changed meanwhile"
+    live = load(tmp_path / "live.mi")
+    assert live.one_moment is False
+    assert live.census().consistent is False
+
+
+def test_no_copy_no_census_and_no_references(tmp_path: Path) -> None:
+    """Both were asked for of one moment: neither is taken from the process itself, and the manifest says why."""
+    program = (
+        "import meminspect\nfrom meminspect import _native\n"
+        "_native.clone_room = lambda: (0, 'a test')\n"
+        "meminspect.snapshot('none.mi', objects=True, consistent=True, max_pause=None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    snapshot = load(tmp_path / "none.mi")
+    assert snapshot.one_moment is None
+    assert "objects" not in snapshot.tables
+    assert "a test" in snapshot.missing["objects"]
+    assert "a test" in snapshot.missing["census"]

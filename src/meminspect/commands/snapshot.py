@@ -39,7 +39,9 @@ class SnapshotCommand(Command):
             pid_option("Of"),
             pause_option(" for a part of it; what that costs is said."),
             click.Option(["--objects"], is_flag=True, help="Every object and reference too, for 'why' and 'query'."),
-            click.Option(["--consistent"], is_flag=True, help="Take the census in a frozen copy of the process."),
+            click.Option(
+                ["--consistent"], is_flag=True, help="Take census and --objects in one frozen copy of the process."
+            ),
         ]
 
     def run(self, options: Mapping[str, Any]) -> int:

@@ -34,6 +34,7 @@ class Snapshot(Model):
     host, pid, taken_s, python -- of the process; None where the manifest does not tell
     tables  -- those that can be read
     missing -- why others are not there, by section or table
+    one_moment -- whether census and references were read in one frozen copy; None where it has no references
     whole   -- False: it was loaded with partial=True, and `reason` says what is wrong with it
     """
 
@@ -46,6 +47,7 @@ class Snapshot(Model):
     missing: dict[str, str]
     whole: bool
     reason: str | None
+    one_moment: bool | None = None
     _facts: Any = field(default=None, compare=False)
     _read: Any = field(default=None, compare=False)  # a callable: path and name to a pyarrow.Table
     _make_report: Any = field(default=None, compare=False)  # a callable: facts, `rows` and which tables there are

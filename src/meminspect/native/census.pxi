@@ -153,6 +153,7 @@ cdef extern from "census_others.h":
 
 
 cdef class _Lent  # census_lent.pxi
+cdef class _Graph  # graph_read.pxi
 
 
 cdef list all_types():
@@ -427,9 +428,10 @@ cdef class _CensusResult:
         self.close()
 
 
-cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
+cdef dict census_frozen(mi_clone_work work, void *job, _Graph beside, deadline, room, uint64_t held_from):
     """Runs the job in a frozen copy, waits for it without the GIL, and tells what became of it (clone_to_raw).
 
+    beside -- a graph that the job makes as well: its types are held from here on
     NativeError: "memory" where there is no room for a copy, "late" when it was ended at its deadline, "permission",
     "torn" when it did not come to its end.
     """
@@ -437,10 +439,12 @@ cdef dict census_frozen(mi_census_job *job, deadline, room, uint64_t held_from):
     cdef mi_clone clone
     cdef mi_error error
     cdef uint64_t copied
-    clone_order_fill(&order, mi_census_job_run, job, deadline, room)
+    clone_order_fill(&order, work, job, deadline, room)
     error = mi_clone_start(&clone, &order)
     copied = mi_os_now_ns()
     if error == MI_OK:
+        if beside is not None and not beside.pinned:
+            beside.hold_types()
         with nogil:
             mi_clone_wait(&clone)
     told = clone_to_raw(&clone, error, room)
@@ -475,15 +479,29 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                  frozen copy though it was not asked for; else, and where none can be made, they are left out
     apart     -- tell what the blocks hold that thread_blocks_end() found; see apart_to_raw(). Not from a copy
     """
+    return census_take(None, max_pause, threads, guesses, consistent, deadline, room_bytes, blocks, sites, contents, foreign,
+                       may_copy, apart)
+
+
+cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=False, bint consistent=False, deadline=60.0,
+                      room_bytes=None, bint blocks=False, bint sites=False, size_t contents=0, foreign="scan",
+                      bint may_copy=True, bint apart=False):
+    """census_capture(); with `consistent` the frozen copy makes the graph `beside` as well, unless that is None."""
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef _CensusResult result = _CensusResult()
     cdef mi_arena_table table
     cdef mi_allocator allocator
-    cdef mi_types types
+    cdef mi_types own_types
+    cdef mi_types *types = &own_types
     cdef mi_runtime runtime
     cdef mi_census_job job
+    cdef mi_graph_job graph_job
+    cdef mi_arena_table graph_table
+    cdef mi_moment_job moment
+    cdef _Shared graph_error_kept = None
     cdef mi_contents told
+    cdef bytes addresses
     cdef size_t others = 0, apart_count = 0
     cdef uintptr_t self = <uintptr_t>PyInterpreterState_Get()
     cdef bint hidden = False
@@ -494,8 +512,7 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         raise ValueError(f"foreign is 'scan' or 'call', not {foreign!r}")
     if foreign == "call":
         lent.ask(max_pause)
-    held = all_types()
-    cdef bytes addresses = addresses_of(held)
+    held = all_types() if beside is None else None
     guard.open(MI_TARGET_SELF, 0)
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
@@ -510,14 +527,25 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                                        and not (layout.free_threaded or blocks or sites or contents or apart))
     if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
-    check(mi_types_read(&types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
+    memset(&own_types, 0, sizeof(own_types))
+    if beside is None:
+        addresses = addresses_of(held)
+        check(mi_types_read(types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
+    else:  # its types, which no list holds: that would be in the graph
+        resident = number_in(slurp_path(b"/proc/self/status"), b"RssAnon")
+        room = room_beside(room, resident)
+        graph_error_kept = _Shared()
+        graph_error_kept.open(sizeof(mi_error))
+        beside.order_copy(&graph_job, &graph_table, resident)
+        types = &beside.types
+        moment.graph, moment.graph_error = &graph_job, <mi_error *>graph_error_kept.room
     memset(&told, 0, sizeof(told))
     try:
         memset(&job, 0, sizeof(job))
         job.self, job.frozen = self, copied
         job.tuple_type, job.others_room = <uintptr_t><PyObject *>tuple, MI_HEAP_TYPES if others else 0
         result.open(&job, types.count)
-        job.request.layout, job.request.types = layout, &types
+        job.request.layout, job.request.types = layout, types
         job.request.padding = 16 if allocator.debug else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
         job.request.lent, job.request.lent_count = lent.items, lent.count
@@ -530,9 +558,11 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
         # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
         frozen = None
         job.request.apart = &noted_apart if apart else NULL
+        moment.census = &job
         if copied:
             try:
-                frozen = census_frozen(&job, deadline, room, held_from)
+                frozen = (census_frozen(mi_census_job_run, &job, None, deadline, room, held_from) if beside is None else
+                          census_frozen(mi_moment_run, &moment, beside, deadline, room, held_from))
                 pause = frozen["held_s"]
             except NativeError:
                 if consistent:
@@ -546,7 +576,9 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
             pause = (mi_os_now_ns() - held_from) * 1e-9
             check(error)
         raw_allocator = allocator_to_raw(guard, &allocator)
-        names = names_of(&types, &job)
+        if beside is not None:
+            beside.take_copied(moment.graph_error[0], frozen)
+        names = names_of(types, &job)
         asked = sites_or_reason(result.found, job.request.padding, names) if sites else None
         raw = census_to_raw(layout, names, result.found)
         raw["sites"] = asked
@@ -564,13 +596,13 @@ def census_capture(max_pause=1.0, int threads=0, bint guesses=False, bint consis
                 (<uint64_t>(types.items[i].address if i < types.count else
                             job.other_names[i - types.count].address)).to_bytes(8, "little")
                 for i in range(result.found.census.types)])
-        raw["contents"] = contents_to_raw(&types, &job, &told)
-        raw["apart"] = apart_to_raw(&types, &job, &noted_apart) if apart else None
+        raw["contents"] = contents_to_raw(types, &job, &told)
+        raw["apart"] = apart_to_raw(types, &job, &noted_apart) if apart else None
         raw["pause_s"] = pause
         raw["seconds"] = (mi_os_now_ns() - begun) * 1e-9
         return raw
     finally:
-        mi_types_free(&types)
+        mi_types_free(&own_types)
         if result.found != NULL:
             mi_os_free(result.found.census.seen, result.found.census.seen_bytes)
         mi_contents_free(&told)

@@ -129,6 +129,11 @@ cdef extern from "graph_job.h":
         uintptr_t str, integer, tuple
         mi_label_desk *desk
     mi_error mi_graph_job_run(const mi_target *target, void *job) noexcept nogil
+    ctypedef struct mi_moment_job:
+        mi_census_job *census
+        mi_graph_job *graph
+        mi_error *graph_error
+    mi_error mi_moment_run(const mi_target *target, void *job) noexcept nogil
 
 cdef extern from "graph_query.h":
     ctypedef struct mi_loss:
@@ -270,6 +275,7 @@ cdef class _Graph:
     cdef _Shared others  # a mi_graph_others; None: there is no other interpreter
     cdef list unknown  # what is not known of them: texts
     cdef dict copied  # of a graph that a frozen copy made: what became of that
+    cdef dict failure  # of one that was to be read beside a census: why it was not
     cdef _Shared shared
     cdef _Desk desk  # of a copy that stays to say what references are by
     cdef mi_loss own  # what goes when the question is answered: see leave_out
@@ -364,6 +370,24 @@ cdef class _Graph:
         job.hidden = table if hidden else NULL
         return 0
 
+    cdef int order_copy(self, mi_graph_job *job, mi_arena_table *table, resident) except -1:
+        """The same of a copy, which puts the arrays into memory that it shares."""
+        self.shared = _Shared()
+        self.shared.open(arrays_of(resident))
+        self.order(job, table)
+        job.room, job.room_size = self.shared.room, self.shared.size
+        job.str, job.integer = MI_UNICODE_TYPE, MI_LONG_TYPE
+        return 0
+
+    cdef int take_copied(self, mi_error error, dict told) except -1:
+        """What a copy left that made a census as well, and has ended. The types are held until they are named."""
+        self.copied, self.pause = told, told["held_s"]
+        if error != MI_OK:
+            self.failure = failed(graph_error(error, {"end": "done", "reason": reason_of(error)}))
+        else:
+            self.graph = (<mi_graph *>self.shared.room)[0]
+        return 0
+
     cdef int make(self, uint64_t until) except -1:
         """Reads it with the GIL held, or the world stopped."""
         cdef mi_graph_job job
@@ -395,16 +419,12 @@ cdef class _Graph:
             raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
         resident = number_in(slurp_path(b"/proc/self/status"), b"RssAnon")
-        self.shared = _Shared()
-        self.shared.open(arrays_of(resident))
         self.desk = _Desk()
         self.desk.open()
         self.desk.room = room_beside(room, resident)
         clone_order_fill(&order, mi_graph_job_run, &job, deadline, self.desk.room)
-        self.order(&job, &table)
-        job.room, job.room_size = self.shared.room, self.shared.size
+        self.order_copy(&job, &table, resident)
         job.desk = self.desk.desk
-        job.str, job.integer = MI_UNICODE_TYPE, MI_LONG_TYPE
         begun = mi_os_now_ns()
         self.desk.error = mi_clone_start(&self.desk.clone, &order)
         self.pause = (mi_os_now_ns() - begun) * 1e-9

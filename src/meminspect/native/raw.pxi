@@ -31,14 +31,17 @@ cdef dict failed(error):
     return {"error": getattr(error, "code", type(error).__name__), "reason": str(error)}
 
 
-cdef _Table census_aside(max_pause, consistent):
-    """A census in marshal's format, in memory of our own: what is measured after it does not find its values."""
+cdef _Table census_aside(max_pause, consistent, _Graph beside):
+    """A census in marshal's format, in memory of our own: what is measured after it does not find its values. So are the
+    arrays of `beside`, a graph that is read in the same frozen copy, or None."""
     cdef plain_buffer buffer = plain_buffer(NULL, 0, 0)
     cdef _Table table = _Table()
     try:
-        census = census_capture(max_pause=max_pause, consistent=consistent)
+        census = census_take(beside, max_pause, 0, False, consistent)
     except Exception as error:
         census = failed(error)
+        if beside is not None:
+            beside.failure = census
     try:
         plain_put_value(&buffer, census)
         table.fill(buffer.data, buffer.used)
@@ -60,10 +63,12 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
                   memory of our own, which the survey of the process names as such. And with a census.
     stored -- with a record of each pool and a census, for a snapshot. The census is taken right behind the heap, and
                   is bytes in marshal's format: its values must not lie in what is measured after it
-    consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap
+    consistent -- with `stored`: the census walks in a frozen copy, made right behind the heap, and so are the references
+                  read that `objects` asks for
     retained -- and the objects with the largest retained sizes, and those that keep arenas
-    objects -- with `stored`: and every object and reference, read last
+    objects -- with `stored`: and every object and reference, read last where no copy is made
     """
+    cdef _Graph beside = _Graph() if stored and objects and consistent else None
     functions = globals()
     raw = {"own_blocks": own_blocks}
     for section in RAW_SECTIONS:
@@ -81,7 +86,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
         except Exception as error:
             raw[section] = failed(error)
         if stored and section == "heap":
-            raw["census"] = census_aside(max_pause, consistent)
+            raw["census"] = census_aside(max_pause, consistent, beside)
         if section == "gc" and gc_enabled is not None and "enabled" in raw[section]:
             raw[section]["enabled"] = gc_enabled
     if drawn and not stored:  # last: nothing that it leaves behind is in another figure
@@ -96,7 +101,7 @@ def raw_take(own_blocks=None, gc_enabled=None, max_pause=1.0, drawn=False, store
             raw["references"] = failed(error)
     if objects:
         try:
-            raw["graph"] = graph_capture(max_pause)
+            raw["graph"] = graph_capture(max_pause) if beside is None else graph_beside(beside)
         except Exception as error:
             raw["graph"] = failed(error)
     for name in ("pools", "blocks"):
@@ -176,7 +181,7 @@ def raw_record_objects(int fd, int kind, int64_t own_blocks, bint gc_enabled, do
 
 
 def raw_record_objects_consistent(int fd, int kind, int64_t own_blocks, bint gc_enabled, double max_pause=1.0):
-    """The same with the census walked in a frozen copy."""
+    """The same with census and references read in one frozen copy."""
     raw_record(fd, kind, own_blocks, gc_enabled, max_pause, False, True, True, False, True)
 
 

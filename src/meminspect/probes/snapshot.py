@@ -27,8 +27,9 @@ def snapshot(
 
     force -- replace a snapshot of that name, as a whole and at once
     max_pause -- seconds for which each part may keep the process waiting; what is not measured by then is left out
-    consistent -- the census walks in a frozen copy (see census()), made right behind the heap map; the other parts are
-        read from the process itself. Where no copy can be made, the snapshot is without a census and says why.
+    consistent -- the census walks in a frozen copy (see census()), made right behind the heap map, and what `objects`
+        asks for is read in the same copy: both are of one moment, and the manifest says so. The other parts are read
+        from the process itself. Where no copy can be made, the snapshot is without them and says why.
     objects -- and every object and reference, which takes up to a hundred bytes an object while it is handed over;
         where max_pause is too short for it, the snapshot is without them and says so
 

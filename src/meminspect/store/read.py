@@ -74,6 +74,7 @@ def load(path: str | os.PathLike[str], *, partial: bool = False) -> Snapshot:
         missing={**missing, **broken},
         whole=trouble is None,
         reason=trouble,
+        one_moment=flag_of(dict_of(manifest.get("objects")).get("with_census")),
         _facts=dict_of(manifest.get("facts")),
         _read=read_table,
         _make_report=report_of,
@@ -269,3 +270,7 @@ def whole_of(value: Any) -> int | None:
 
 def number_of(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def flag_of(value: Any) -> bool | None:
+    return value if type(value) is bool else None

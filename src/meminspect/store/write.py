@@ -22,6 +22,7 @@ from .rebuild import facts_of
 from .schema import FORMAT, MANIFEST, SCHEMA, TABLES, Column, Row, Table
 
 ROWS_AT_ONCE = 65536
+OF_OBJECTS = ("consistent", "with_census", "pause_s", "reasons")  # of the raw format's, what no table has
 EXTRA = "install the extra: pip install 'meminspect[store]'"
 
 
@@ -86,7 +87,7 @@ def write(
             except OverflowError as error:  # one figure that cannot be right does not take the others away
                 os.unlink(os.path.join(folder, table.file))
                 missing[table.name] = f"it was not written: a figure is out of range ({error})"
-        document = manifest(report, census, missing, tables)
+        document = manifest(report, census, missing, tables, graph)
         with os.fdopen(create(folder, MANIFEST), "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1, allow_nan=False)
             file.write("\n")
@@ -96,7 +97,11 @@ def write(
 
 
 def manifest(
-    report: Report, census: Census | None, missing: Mapping[str, str], tables: Mapping[str, Any]
+    report: Report,
+    census: Census | None,
+    missing: Mapping[str, str],
+    tables: Mapping[str, Any],
+    graph: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -109,6 +114,7 @@ def manifest(
         "python": report.python.to_dict(),
         "tables": tables,
         "missing": dict(missing),
+        "objects": None if graph is None or "error" in graph else {name: graph[name] for name in OF_OBJECTS},
         "facts": facts_of(report, census),
     }
 
