@@ -75,7 +75,9 @@ class _Decoder:
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.raw = raw
         self.layout: Mapping[str, int] = raw["layout"]
-        self.memory: bytes = bytes(raw["memory"])
+        if not isinstance(raw["memory"], bytes):  # of a number bytes() would make as many zeros
+            raise TypeError(f"its memory is {type(raw['memory']).__name__}")
+        self.memory: bytes = raw["memory"]
         self.address: int = raw["address"]
         self.before: int = self.address - raw["start"]
         self.free_threaded = bool(self.layout["free_threaded"])
