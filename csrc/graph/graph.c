@@ -94,6 +94,7 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     mi_error error = source->mimalloc ? mi_blocks_open_mimalloc(&build.blocks, source->mimalloc, build.target)
                                       : mi_blocks_open(&build.blocks, source->heap, build.layout);
     if (!error && source->heap) error = arenas_note(&build);
+    if (!error && !source->files) mi_objects_list(0, &build.target->maps, &build.loaded); /* empty where it fails */
     if (!error) error = build_all(&build);
     size_t words = ((size_t)mi_graph_nodes(graph) + 1) * sizeof(uint32_t);
     graph->torn_pages = build.blocks.torn_pages;
@@ -101,6 +102,7 @@ mi_error mi_graph_build(mi_graph *graph, const mi_graph_source *source) {
     mi_os_free(build.cannot_go, (graph->objects / 64 + 1) * 8);
     mi_os_free(build.todo, build.todo_room * sizeof *build.todo);
     mi_blocks_close(&build.blocks);
+    mi_objects_free(&build.loaded);
     if (error) mi_graph_free(graph);
     graph->build_ns = mi_os_now_ns() - begun;
     return error;

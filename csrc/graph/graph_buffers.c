@@ -61,17 +61,24 @@ uint64_t mi_builder_chunk(mi_builder *build, uintptr_t block, size_t at_least) {
     return mi_builder_word(block - 16 + size, 8) & PREVIOUS_IN_USE ? size : 0;
 }
 
+/* .bss goes on where a file's mapping ends, and what is mapped behind it may be in one mapping with it. */
+static uintptr_t end_of_file(const mi_builder *build, const mi_maps *maps, const mi_mapping *mapping) {
+    if (!mapping || mapping->inode) return mapping ? mapping->end : 0;
+    if (mapping->name[0] || mapping == maps->items || !mapping[-1].inode || mapping[-1].end != mapping->start) return 0;
+    if (!build->loaded.complete) return mapping->end;
+    for (size_t i = 0; i < build->loaded.count; i++)
+        if (build->loaded.items[i].bss_start == mapping->start) return build->loaded.items[i].bss_end;
+    return 0;
+}
+
 int mi_builder_of_file(mi_builder *build, uintptr_t address) {
     const mi_maps *maps = build->source->files ? build->source->files : &build->target->maps;
     const mi_mapping *mapping = build->mapping;
     if (!mapping || address < mapping->start || address >= mapping->end) {
         mapping = build->mapping = mi_os_maps_find(maps, address);
-        build->mapping_of_file = mapping && mapping->inode;
-        if (mapping && !mapping->inode && !mapping->name[0] &&
-            mapping > maps->items) /* .bss goes on where a file ends */
-            build->mapping_of_file = mapping[-1].inode && mapping[-1].end == mapping->start;
+        build->end_of_file = end_of_file(build, maps, mapping);
     }
-    return build->mapping_of_file;
+    return address < build->end_of_file;
 }
 
 /* The buffer lies in an arena that is told of: noted, unless the object lies there as well. */

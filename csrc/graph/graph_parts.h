@@ -9,6 +9,7 @@
 
 #include "ask.h"
 #include "blocks.h"
+#include "elf_objects.h"
 #include "graph.h"
 #include "object_proof.h"
 #include "owners.h"
@@ -41,8 +42,9 @@ typedef struct mi_builder {
     size_t edge_count;
     mi_edge_waiting waiting[MI_EDGES_WAITING];
     size_t came, numbered, written; /* of them, counted from the first on */
-    const mi_mapping *mapping;      /* the last that was asked for being a file's, and the answer */
-    int mapping_of_file;
+    mi_objects loaded;              /* for where each .bss ends; of this process alone */
+    const mi_mapping *mapping;      /* the last that was asked for being a file's */
+    uintptr_t end_of_file;          /* up to where it is */
     mi_error error;
 } mi_builder;
 

@@ -144,6 +144,28 @@ def test_the_one_holder_of_a_planted_object(kind: str) -> None:
         holder.close()
 
 
+def test_a_large_object_behind_the_bss_of_a_library_is_no_part_of_it() -> None:
+    """What malloc maps may lie in one mapping with the .bss of the library that was loaded last."""
+    program = (
+        "from array import array\n"
+        "kept = [bytes(300_000 + number) for number in range(40)]\n"
+        "tables = [dict.fromkeys(range(20_000 + number)) for number in range(20)]\n"
+        "from meminspect import _native\n"  # is mapped right below
+        "raw = _native.graph_capture(None)\n"
+        "sizes = dict(zip(array('Q', raw['addresses']), array('I', raw['sizes'])))\n"
+        "edges, offsets = array('I', raw['edges']), array('I', raw['offsets'])\n"
+        "static = raw['objects'] + raw['roots'].index('static')\n"
+        "addresses = array('Q', raw['addresses'])\n"
+        "fixed = {addresses[at] for at in edges[offsets[static]:offsets[static + 1]]}\n"
+        "import sys\n"
+        "for item in [*kept, *tables]:\n"
+        "    size = sizes[id(item)] * raw['unit'] - sys.getsizeof(item)\n"
+        "    assert 0 <= size < 8192, (type(item), size)\n"
+        "    assert id(item) not in fixed, type(item)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_attributes_of_instances() -> None:
     for make in (Plain, materialised):
         plain = make(Marker())
