@@ -202,6 +202,24 @@ static void tell_deque(mi_reader *reader, uintptr_t object) {
     }
 }
 
+/* lru_cache_object, Modules/_functoolsmodule.c: it begins with a link, and all that it has are in a ring (prev, next) which
+ * holds each once more than the cache does; a link has a hash, a key and a result behind these. */
+static void tell_lru_cache(mi_reader *reader, uintptr_t object) {
+    enum { NEXT = 24, KEY = 40, LINK_SIZE = 56, CACHE = 72, TYPE_OF_LINKS = 120 };
+    const mi_layout *layout = reader->layout;
+    uintptr_t cache = word_at(object, behind_header(reader, CACHE)),
+              type = word_at(object, behind_header(reader, TYPE_OF_LINKS)),
+              link = word_at(object, behind_header(reader, NEXT));
+    if (!type || cache % WORD || !mi_reader_covers(reader, cache, (size_t)layout->dict_size)) return;
+    for (uint64_t left = (uint64_t)word_at(cache, layout->dict_used); left && link != object; left--) {
+        if (link % WORD || !mi_reader_covers(reader, link, (size_t)behind_header(reader, LINK_SIZE)) ||
+            word_at(link, layout->object_type) != type)
+            return;
+        tell(reader, link, MI_ROLE_VALUE, word_at(link, behind_header(reader, KEY)));
+        link = word_at(link, behind_header(reader, NEXT));
+    }
+}
+
 /* PyDateTime_DateTime and PyDateTime_Time, Include/datetime.h: without a zone the object ends before that word. */
 static void tell_zone(mi_reader *reader, uintptr_t object, const mi_type *type) {
     enum { HAS_ZONE = 24, ZONE_OF_TIME = 32, ZONE = 40 };
@@ -392,6 +410,7 @@ void mi_references_of(mi_reader *reader, uintptr_t object, int index) {
     case MI_RULE_FRAME: tell_frame_object(reader, object); break;
     case MI_RULE_GENERATOR: tell_generator(reader, object); break;
     case MI_RULE_DEQUE: tell_deque(reader, object); break;
+    case MI_RULE_LRU_CACHE: tell_lru_cache(reader, object); break;
     case MI_RULE_ZONED: tell_zone(reader, object, type); break;
     case MI_RULE_ARRAY: mi_references_of_array(reader, object); break;
     case MI_RULE_ARRAY_SCALAR: mi_references_of_array_scalar(reader, object); break;

@@ -52,6 +52,7 @@ static const struct {
     {"slice", MI_RULE_NONE},
     {"staticmethod", MI_RULE_NONE},
     {"classmethod", MI_RULE_NONE},
+    {"functools._lru_cache_wrapper", MI_RULE_LRU_CACHE},
     {"functools._lru_list_elem", MI_RULE_NONE},
 };
 
@@ -137,7 +138,13 @@ static const struct {
     {"mappingproxy", "the mapping", AT(16)},     /* mappingproxyobject, Objects/descrobject.c */
     {"datetime.timezone", "its offset", AT(16)}, /* PyDateTime_TimeZone, Include/datetime.h */
     {"datetime.timezone", "its name", AT(24)},
-    {"functools._lru_list_elem", "its key", AT(40)}, /* lru_list_elem, Modules/_functoolsmodule.c */
+    /* lru_cache_object, Modules/_functoolsmodule.c. With no bound the cache has results, else links. */
+    {"functools._lru_cache_wrapper", "its cache", AT(72)},
+    {"functools._lru_cache_wrapper", "its function", AT(88)},
+    {"functools._lru_cache_wrapper", "its mark of keywords", AT(112)},
+    {"functools._lru_cache_wrapper", "the type of its links", AT(120)},
+    {"functools._lru_cache_wrapper", "the type of cache_info", AT(128)},
+    {"functools._lru_list_elem", "its key", AT(40)}, /* lru_list_elem, in the same file */
     {"functools._lru_list_elem", "its result", AT(48)},
 };
 

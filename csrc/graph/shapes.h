@@ -20,6 +20,7 @@ typedef enum mi_rule {
     MI_RULE_FRAME,
     MI_RULE_GENERATOR,
     MI_RULE_DEQUE,
+    MI_RULE_LRU_CACHE,   /* functools' */
     MI_RULE_ZONED,       /* datetime, time: the zone is there only where a flag says so */
     MI_RULE_ARRAY,       /* numpy's */
     MI_RULE_ARRAY_SCALAR /* one element of a structured array */

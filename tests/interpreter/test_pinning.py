@@ -140,6 +140,30 @@ def test_one_object_under_which_the_most_hangs_is_a_suspect() -> None:
     assert by_type["figures"]["objects"] == 60_000
 
 
+def test_a_cache_is_one_suspect() -> None:
+    """Its links, and its type of which there are others, are no further ones."""
+    program = (
+        "import functools, json, meminspect\n"
+        "class Row: pass\n"
+        "@functools.lru_cache(maxsize=50_000)\n"
+        "def row(number): return str(number) * 20\n"
+        "@functools.lru_cache\n"
+        "def other(number): return number\n"
+        "other(1)\n"
+        "for number in range(50_000): row(number)\n"
+        "found = meminspect.suspects(max_pause=None)\n"
+        "exact = meminspect.retained(row, max_pause=None)\n"
+        "print(json.dumps([[item.to_dict() for item in found], exact.objects, exact.bytes]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    findings, exact_objects, exact_bytes = json.loads(done.stdout)
+    [suspect] = findings
+    assert "module __main__.row (_lru_cache_wrapper)" in suspect["text"]
+    assert abs(suspect["figures"]["retained_bytes"] - exact_bytes) < 0.02 * exact_bytes
+    assert exact_objects > 3 * 50_000 - 1000  # links, keys beyond small ints, results
+    assert exact_bytes > 50_000 * (64 + 32 + 112)
+
+
 def test_neighbours_of_a_block() -> None:
     if not _native.allocator_capture()["allocator"].startswith("pymalloc"):
         pytest.skip("needs pymalloc")

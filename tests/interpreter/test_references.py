@@ -144,6 +144,42 @@ def test_the_one_holder_of_a_planted_object(kind: str) -> None:
         holder.close()
 
 
+@functools.lru_cache(maxsize=64)
+def bounded(number: object, **_more: object) -> Marker:
+    return Marker()
+
+
+@functools.cache
+def unbounded(_number: object) -> Marker:
+    return Marker()
+
+
+def test_what_a_cache_of_functools_holds_is_named_by_its_key() -> None:
+    """Links of a bounded cache are held by its dict and its ring, results of an unbounded one by the dict."""
+    addresses = [id(bounded(number)) for number in range(1000, 1040)]
+    link, *more = meminspect.holders(bounded(1007), max_pause=None).rows
+    assert not more or FREE_THREADED
+    assert (link.node.type_name, link.how.role, link.how.name) == ("_lru_list_elem", "field", "its result")
+    raw = _native.references_capture([link.node.address], holders=True, max_pause=None)
+    held = {node[2]: how for node, how, _ in raw["holders"]["rows"]}
+    assert held == {b"_lru_cache_wrapper": ("value", 1007, None), b"dict": ("value", 1007, None)}
+    assert raw["holders"]["unexplained"] == 0
+    for number, address in zip(range(1000, 1040), addresses, strict=True):
+        path = meminspect.why(address, max_pause=None).path_to_root
+        assert path.text.endswith(f".bounded[{number}] (its result) (Marker)"), path.text
+    path = meminspect.path_to_root(bounded(1, more=2), max_pause=None)
+    assert path.text.endswith(".bounded[a key] (its result) (Marker)"), path.text
+    path = meminspect.path_to_root(unbounded("a"), max_pause=None)
+    assert path.text.endswith(".unbounded (its cache)['a'] (Marker)"), path.text
+    before = meminspect.retained(bounded, max_pause=None)
+    assert before.objects is not None
+    assert before.objects >= 41 * 2
+    bounded.cache_clear()
+    after = meminspect.retained(bounded, max_pause=None)
+    assert after.objects is not None
+    assert before.objects - after.objects >= 41 * 2  # links and results
+
+
 def test_a_large_object_behind_the_bss_of_a_library_is_no_part_of_it() -> None:
     """What malloc maps may lie in one mapping with the .bss of the library that was loaded last."""
     program = (

@@ -5,7 +5,7 @@ that keep many arenas.
 from __future__ import annotations
 
 from ..models.pinning import Pinning
-from ..models.references import RetainedObject, RetainedSizes
+from ..models.references import RetainedObject, RetainedSizes, RetainedType
 from ..models.report import Finding
 from .pinning import returned
 from .words import count, percent, size
@@ -17,12 +17,14 @@ LEAST_BYTES = 1 << 20
 PIN_STEPS = 6  # of the greedy choice of what to let go
 PIN_SHARE = 0.1  # of all arenas: a step that frees less is not told
 PLUMBING = {"module", "type", "function", "code", "frame"}  # everything of a program hangs under these
+LINKS = {"functools._lru_list_elem"}  # what a cache is made of: the cache is the suspect
 CONTAINERS = {"dict", "list", "tuple", "set", "frozenset", "str", "bytes", "int", "float"}  # of no meaning of their own
 
 
 def suspects(sizes: RetainedSizes) -> tuple[Finding, ...]:
     """Findings about objects and types with an unlikely share of what `top_retained()` saw; the largest first."""
-    return (*objects(sizes), *types(sizes))
+    found = suspect_rows(sizes)
+    return (*map(object_finding, found), *types(sizes, found))
 
 
 def pinned(pinning: Pinning) -> tuple[Finding, ...]:
@@ -58,13 +60,13 @@ def unread(reason: str) -> Finding:
     return Finding("objects_not_read", text, {}, "A longer --max-pause, where time was short.", "trust")
 
 
-def objects(sizes: RetainedSizes) -> list[Finding]:
+def suspect_rows(sizes: RetainedSizes) -> list[RetainedObject]:
     large = [
         row
         for row in sizes.rows
         if row.share >= OBJECT_SHARE and row.retained_bytes >= LEAST_BYTES and row.node.type_name not in PLUMBING
     ]
-    return [object_finding(row) for row in large if not has_deeper(row, large) and not is_namespace(row)]
+    return [row for row in large if not has_deeper(row, large) and not is_namespace(row)]
 
 
 def is_namespace(row: RetainedObject) -> bool:
@@ -105,13 +107,24 @@ def object_finding(row: RetainedObject) -> Finding:
     )
 
 
-def types(sizes: RetainedSizes) -> list[Finding]:
+def is_of_one(row: RetainedType, objects: list[RetainedObject]) -> bool:
+    """One object that is told, or what holds it, has most of what hangs under all of its type: they are one finding."""
+    return any(
+        item.retained_bytes >= DEEPER * row.retained_bytes
+        and (row.module, row.type_name) in [(node.module, node.type_name) for node in (item.node, item.under) if node]
+        for item in objects
+    )
+
+
+def types(sizes: RetainedSizes, objects: list[RetainedObject]) -> list[Finding]:
     found = []
     for row in sizes.types:
         share = row.retained_bytes / sizes.total_bytes if sizes.total_bytes else 0.0
         if share < TYPE_SHARE or row.retained_bytes < LEAST_BYTES or row.count < 2:
             continue
         if row.module in (None, "builtins") and row.type_name in PLUMBING | CONTAINERS:
+            continue
+        if row.name in LINKS or is_of_one(row, objects):
             continue
         text = (
             f"{size(row.retained_bytes)} ({percent(share)} of all that is live) hang under "
