@@ -2,7 +2,8 @@
  * another process, and of other interpreters of this one.
  *
  * They are found by their method resolution orders: tuples in the heap whose first item is a type that names this very
- * tuple as its own. One that has more bases than a block of pymalloc has room for is not found. */
+ * tuple as its own. One that is longer than a block of pymalloc lies in malloc's heaps: such a type is found by its bases,
+ * which name their subclasses. */
 #ifndef MI_HEAP_TYPES_H
 #define MI_HEAP_TYPES_H
 

@@ -158,3 +158,28 @@ os._exit(0)
 def test_one_that_runs_meanwhile_is_counted_as_of_one_moment() -> None:
     """It allocates and gives arenas back while it is looked at: nothing of it is read where it lies."""
     assert run(RUNS) == "unhurt\n"
+
+
+WIDE = """
+MANY = '''
+bases = [type(f"Base{at}", (), {}) for at in range(80)]
+Wide = type("Wide", tuple(bases), {"__slots__": ()})
+class Wider(Wide): pass
+class Widest(Wider): pass
+kept = [[kind() for _ in range(count)] for kind, count in ((Wide, 300), (Wider, 200), (Widest, 100))]
+'''
+expected = {"Wide": 600, "Wider": 400, "Widest": 200}
+made = [create(kind) for kind in ("isolated", "legacy")]
+for other in made:
+    interpreters.run_string(other, MANY)
+taken = census(max_pause=None)
+assert counts(taken, expected) == expected, counts(taken, expected)
+from meminspect import why
+assert {name: why("__main__." + name, max_pause=None, consistent=True).targets for name in expected} == expected
+print("wide")
+"""
+
+
+def test_classes_whose_orders_are_too_long_for_pymalloc() -> None:
+    """Their tuples lie in malloc's heaps: they are found by their bases."""
+    assert run(WIDE) == "wide\n"

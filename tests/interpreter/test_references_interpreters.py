@@ -207,7 +207,8 @@ other = create("legacy")
 interpreters.run_string(other, MADE)
 ids, _ = told(other)
 why = counted("Slots")[1]
-assert why.targets == 0 and "not known" in why.remarks[0], why.remarks
+assert "not known" in why.remarks[0], why.remarks
+assert why.targets == (0 if OWN_GIL else 3000)  # up to 3.11 all interpreters' classes are subclasses of one `object`
 assert meminspect.top_retained(1, max_pause=None).reason == why.remarks[0]
 print("unknown")
 """

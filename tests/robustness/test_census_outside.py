@@ -32,9 +32,11 @@ class Outer:
     class Inner: pass
 exec("class Alien: __module__ = 'elsewhere'")
 Colour = enum.Enum("Colour", "RED GREEN")
+Wide = type("Wide", tuple(type(f"Base{at}", (), {}) for at in range(80)), {})  # malloc has the tuple of its order
 made = [Plain() for _ in range(3000)], [Slotted() for _ in range(2000)], [Größe(a=1) for _ in range(500)]
 made += [Outer.Inner() for _ in range(70)], [Alien() for _ in range(60)]
 made += [collections.OrderedDict(a=1) for _ in range(400)], [decimal.Decimal(n) / 7 for n in range(300)]
+made += ([Wide() for _ in range(40)],)
 made += [complex(n, 1) for n in range(1000)], [{n} for n in range(900)]
 """
 KNOWN = {
@@ -45,6 +47,7 @@ KNOWN = {
     ("elsewhere", "Alien"): 60,
     ("__main__", "Colour"): 2,
     ("decimal", "Decimal"): 300,
+    ("__main__", "Wide"): 40,
 }
 AT_LEAST = {("collections", "OrderedDict"): 400, ("builtins", "complex"): 1000, ("builtins", "set"): 900}
 # of which the census' own result has none
