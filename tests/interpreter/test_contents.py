@@ -24,7 +24,8 @@ class Point:
 class Plain:
     pass
 
-kept = [(Point(), [number] * 5, "text %d" % number, number + 0.5) for number in range(20_000)]
+# no other object or buffer of these has the size of a Point: pools are told as what most of their blocks hold
+kept = [(Point(), [number] * 9, "text %d" % number, number + 0.5) for number in range(20_000)]
 kept = kept[::10]
 plain = [Plain() for _ in range(100)]
 gc.collect()
