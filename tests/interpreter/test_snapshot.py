@@ -301,6 +301,15 @@ def test_foreign_columns(copy: Path) -> None:
         load(copy)
 
 
+@pytest.mark.parametrize("column", ["holder_name", "tstate_switches"])  # text, which is read as a dictionary, and not
+def test_a_column_that_is_missing_is_named(copy: Path, column: str) -> None:
+    from pyarrow import parquet
+
+    rewrite(copy, "gil", parquet.read_table(copy / "gil.parquet").drop_columns([column]))
+    with pytest.raises(SnapshotError, match=rf"gil\.parquet has no column '{column}'"):
+        load(copy)
+
+
 def test_text_that_unpacks_to_very_much(copy: Path) -> None:
     import pyarrow as pa
 

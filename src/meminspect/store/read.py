@@ -191,7 +191,7 @@ class Folder:
                         raise SnapshotError(f"{table.file} unpacks to more than {BYTES_LIMIT >> 30} GiB")
                     parts.append(part)
                 return pa.Table.from_batches(parts, schema=schema)
-            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+            except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
                 raise SnapshotError(f"{table.file} is damaged: {first_line(error)}") from None
 
 
@@ -210,6 +210,9 @@ def opened(file: Any, table: Table) -> Any:
             thrift_container_size_limit=THRIFT_LIMIT,
             pre_buffer=False,
         )
+    except KeyError as error:  # of those that are to be read as a dictionary
+        name = error.args[0].decode(errors="backslashreplace") if isinstance(error.args[0], bytes) else error.args[0]
+        raise SnapshotError(f"{table.file} has no column {name!r}") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SnapshotError(f"{table.file} is damaged: {first_line(error)}") from None
     if found.metadata.num_rows > ROW_LIMIT:
