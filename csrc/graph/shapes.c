@@ -9,51 +9,53 @@ enum { HAVE_GC = 14, HEAP_TYPE = 9, TUPLE_SUBCLASS = 26 }; /* flags of Include/o
 /* PyMemberDef (Include/descrobject.h, structmember.h): name, type, offset, flags, doc; the types that are objects. */
 enum { MEMBER_SIZE = 40, MEMBER_TYPE = 8, MEMBER_OFFSET = 16, MEMBER_OBJECT = 6, MEMBER_OBJECT_EX = 16 };
 
-/* Types whose objects are known whole: what no row and no member names is no reference (weak ones, numbers, pointers). */
+/* Types whose objects are known whole: what no row and no member names is no reference (weak ones, numbers, pointers).
+ * `least`: so large is an object at least whose words its rule reads; a class of the program's may be called like it. */
 static const struct {
     const char *name;
     mi_rule rule;
+    uint32_t least;
 } known_types[] = {
-    {"object", MI_RULE_NONE},
-    {"tuple", MI_RULE_TUPLE},
-    {"list", MI_RULE_LIST},
-    {"dict", MI_RULE_DICT},
-    {"frozendict", MI_RULE_DICT},
-    {"collections.OrderedDict", MI_RULE_ORDERED_DICT},
-    {"set", MI_RULE_SET},
-    {"frozenset", MI_RULE_SET},
-    {"type", MI_RULE_TYPE},
-    {"frame", MI_RULE_FRAME},
-    {"generator", MI_RULE_GENERATOR},
-    {"coroutine", MI_RULE_GENERATOR},
-    {"async_generator", MI_RULE_GENERATOR},
-    {"collections.deque", MI_RULE_DEQUE},
-    {"datetime.datetime", MI_RULE_ZONED},
-    {"datetime.time", MI_RULE_ZONED},
-    {"numpy.ndarray", MI_RULE_ARRAY},
-    {"numpy.void", MI_RULE_ARRAY_SCALAR},
-    {"function", MI_RULE_NONE},
-    {"method", MI_RULE_NONE},
-    {"builtin_function_or_method", MI_RULE_NONE},
-    {"builtin_method", MI_RULE_NONE},
-    {"code", MI_RULE_NONE},
-    {"module", MI_RULE_NONE},
-    {"cell", MI_RULE_NONE},
-    {"weakref", MI_RULE_NONE},
-    {"weakref.ReferenceType", MI_RULE_NONE},
-    {"weakproxy", MI_RULE_NONE},
-    {"weakref.ProxyType", MI_RULE_NONE},
-    {"weakcallableproxy", MI_RULE_NONE},
-    {"weakref.CallableProxyType", MI_RULE_NONE},
-    {"BaseException", MI_RULE_NONE},
-    {"traceback", MI_RULE_NONE},
-    {"memoryview", MI_RULE_NONE},
-    {"managedbuffer", MI_RULE_NONE},
-    {"slice", MI_RULE_NONE},
-    {"staticmethod", MI_RULE_NONE},
-    {"classmethod", MI_RULE_NONE},
-    {"functools._lru_cache_wrapper", MI_RULE_LRU_CACHE},
-    {"functools._lru_list_elem", MI_RULE_NONE},
+    {"object", MI_RULE_NONE, 0},
+    {"tuple", MI_RULE_TUPLE, 0},
+    {"list", MI_RULE_LIST, 0},
+    {"dict", MI_RULE_DICT, 0},
+    {"frozendict", MI_RULE_DICT, 0},
+    {"collections.OrderedDict", MI_RULE_ORDERED_DICT, 72},
+    {"set", MI_RULE_SET, 0},
+    {"frozenset", MI_RULE_SET, 0},
+    {"type", MI_RULE_TYPE, 0},
+    {"frame", MI_RULE_FRAME, 0},
+    {"generator", MI_RULE_GENERATOR, 0},
+    {"coroutine", MI_RULE_GENERATOR, 0},
+    {"async_generator", MI_RULE_GENERATOR, 0},
+    {"collections.deque", MI_RULE_DEQUE, 208},
+    {"datetime.datetime", MI_RULE_ZONED, 40},
+    {"datetime.time", MI_RULE_ZONED, 40},
+    {"numpy.ndarray", MI_RULE_ARRAY, 72},
+    {"numpy.void", MI_RULE_ARRAY_SCALAR, 56},
+    {"function", MI_RULE_NONE, 0},
+    {"method", MI_RULE_NONE, 0},
+    {"builtin_function_or_method", MI_RULE_NONE, 0},
+    {"builtin_method", MI_RULE_NONE, 0},
+    {"code", MI_RULE_NONE, 0},
+    {"module", MI_RULE_NONE, 0},
+    {"cell", MI_RULE_NONE, 0},
+    {"weakref", MI_RULE_NONE, 0},
+    {"weakref.ReferenceType", MI_RULE_NONE, 0},
+    {"weakproxy", MI_RULE_NONE, 0},
+    {"weakref.ProxyType", MI_RULE_NONE, 0},
+    {"weakcallableproxy", MI_RULE_NONE, 0},
+    {"weakref.CallableProxyType", MI_RULE_NONE, 0},
+    {"BaseException", MI_RULE_NONE, 0},
+    {"traceback", MI_RULE_NONE, 0},
+    {"memoryview", MI_RULE_NONE, 0},
+    {"managedbuffer", MI_RULE_NONE, 0},
+    {"slice", MI_RULE_NONE, 0},
+    {"staticmethod", MI_RULE_NONE, 0},
+    {"classmethod", MI_RULE_NONE, 0},
+    {"functools._lru_cache_wrapper", MI_RULE_LRU_CACHE, 136},
+    {"functools._lru_list_elem", MI_RULE_NONE, 0},
 };
 
 /* Words that tp_members does not declare. Those with a field are in the layout; the others are structures of .c files,
@@ -243,13 +245,14 @@ static void gather(gathering *to, const mi_type *known) {
         uintptr_t text = word_at(to->target, at, layout->type_name);
         if (text && mi_target_read(to->target, text, name, sizeof name - 1)) memset(name, 0, sizeof name);
         uint64_t flags = word_at(to->target, at, layout->type_flags);
+        uint64_t size = word_at(to->target, at, layout->type_basicsize);
         if (!has(flags, HEAP_TYPE) || strchr(name, '.')) { /* a class of the program's may be called as it likes */
             rows_add(to, name);
             for (size_t i = 0; i < sizeof known_types / sizeof *known_types && first_known < 0; i++) {
-                if (strcmp(known_types[i].name, name)) continue;
+                if (strcmp(known_types[i].name, name) || size < known_types[i].least) continue;
                 first_known = depth;
                 to->shape->rule = (uint8_t)known_types[i].rule;
-                known_end = (uint32_t)word_at(to->target, at, layout->type_basicsize);
+                known_end = (uint32_t)size;
             }
         }
         if (to->shape->rule != MI_RULE_TYPE || first_known != depth) members_add(to, at);

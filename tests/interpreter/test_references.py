@@ -180,6 +180,19 @@ def test_what_a_cache_of_functools_holds_is_named_by_its_key() -> None:
     assert before.objects - after.objects >= 41 * 2  # links and results
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["collections.deque", "collections.OrderedDict", "datetime.time", "numpy.ndarray", "functools._lru_cache_wrapper"],
+)
+def test_a_class_that_is_called_as_one_of_an_extension_is_none(name: str) -> None:
+    """Its objects are smaller than what is read of the extension's."""
+    holder: Any = type(name, (), {"__slots__": ("marker",)})()
+    holder.marker = Marker()
+    found = meminspect.holders(holder.marker, max_pause=None)
+    assert [(row.node.address, row.how.text) for row in found.rows if row.how] == [(id(holder), ".marker")]
+    assert found.unexplained == 0
+
+
 def test_a_large_object_behind_the_bss_of_a_library_is_no_part_of_it() -> None:
     """What malloc maps may lie in one mapping with the .bss of the library that was loaded last."""
     program = (
