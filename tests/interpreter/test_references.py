@@ -164,9 +164,9 @@ def test_what_a_cache_of_functools_holds_is_named_by_its_key() -> None:
     held = {node[2]: how for node, how, _ in raw["holders"]["rows"]}
     assert held == {b"_lru_cache_wrapper": ("value", 1007, None), b"dict": ("value", 1007, None)}
     assert raw["holders"]["unexplained"] == 0
-    for number, address in zip(range(1000, 1040), addresses, strict=True):
-        path = meminspect.why(address, max_pause=None).path_to_root
-        assert path.text.endswith(f".bounded[{number}] (its result) (Marker)"), path.text
+    for place in (0, 20, 39):
+        path = meminspect.why(addresses[place], max_pause=None).path_to_root
+        assert path.text.endswith(f".bounded[{1000 + place}] (its result) (Marker)"), path.text
     path = meminspect.path_to_root(bounded(1, more=2), max_pause=None)
     assert path.text.endswith(".bounded[a key] (its result) (Marker)"), path.text
     path = meminspect.path_to_root(unbounded("a"), max_pause=None)
