@@ -33,7 +33,16 @@ def test_percent_does_not_round_to_nothing_or_all(share: float, written: str) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "written"), [(0, "0 s"), (87e-6, "87 us"), (0.005, "5 ms"), (3.21, "3.2 s"), (600, "10 min")]
+    ("value", "written"),
+    [
+        (0, "0 s"),
+        (241e-9, "241 ns"),
+        (0.9996e-6, "1 us"),
+        (87e-6, "87 us"),
+        (0.005, "5 ms"),
+        (3.21, "3.2 s"),
+        (600, "10 min"),
+    ],
 )
 def test_seconds(value: float, written: str) -> None:
     assert seconds(value) == written

@@ -50,7 +50,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def seconds(value: float) -> str:
-    """A span of time: '3.2 s', '41.0 ms', '87 us'."""
+    """A span of time: '3.2 s', '41 ms', '87 us', '241 ns'."""
     if value >= 120:
         return f"{value / 60:,.0f} min"
     if value == 0:
@@ -59,4 +59,6 @@ def seconds(value: float) -> str:
         return f"{value:.1f} s"
     if value >= 1e-3:
         return f"{value * 1e3:.3g} ms"
-    return f"{value * 1e6:.0f} us"
+    if value >= 0.9995e-6:
+        return f"{value * 1e6:.0f} us"
+    return f"{value * 1e9:.0f} ns"
