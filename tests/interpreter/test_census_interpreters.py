@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib.util import find_spec
 
 import pytest
+from other_interpreters import run
 
 pytestmark = [
     pytest.mark.skipif(
@@ -19,43 +19,12 @@ pytestmark = [
 ]
 
 BEFORE = """
-import sys
 from meminspect import _native, census
 from meminspect.probes.census import build
-try:
-    import _interpreters as interpreters
-    create = interpreters.create
-except ImportError:
-    import _xxsubinterpreters as interpreters
-    create = lambda kind: interpreters.create(isolated=kind == "isolated")
-OWN_GIL = sys.version_info >= (3, 12)
 
 def counts(taken, names):
     return {name: sum(row.count for row in taken.types if row.name == "__main__." + name) for name in names}
-
-MADE = '''
-class Slots:
-    __slots__ = ("value",)
-class Plain: pass
-class Tall(list): pass
-class Meta(type): pass
-class Of(metaclass=Meta): pass
-class Gone: pass
-slots = [Slots() for _ in range(3000)]
-plain = [Plain() for _ in range(2000)]
-for item in plain: item.value = 1.5
-tall = [Tall((1, 2, 3)) for _ in range(1000)]
-of = [Of() for _ in range(500)]
-del Gone
-import json, collections
-'''
 """
-
-
-def run(text: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BEFORE + text], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 COUNTED = """
@@ -86,7 +55,7 @@ print("counted")
 
 def test_objects_of_their_classes_are_counted_exactly() -> None:
     """Of an interpreter with a GIL of its own and of one without; none is left when they are gone."""
-    assert run(COUNTED) == "counted\n"
+    assert run(BEFORE + COUNTED) == "counted\n"
 
 
 IN_PLACE = """
@@ -112,26 +81,13 @@ print("in place")
 
 
 def test_where_no_copy_is_made_those_that_run_apart_are_left_out() -> None:
-    assert run(IN_PLACE) == "in place\n"
+    assert run(BEFORE + IN_PLACE) == "in place\n"
 
 
 RUNS = """
 import threading
 apart = create("isolated")
 interpreters.run_string(apart, MADE + "stop = False")
-CHURN = '''
-import time
-class Passing:
-    __slots__ = ("value",)
-until = time.monotonic() + 30
-turn = 0
-while not stop and time.monotonic() < until:
-    turn += 1
-    held = [Passing() for _ in range(20000)]
-    for item in held[::3]: item.value = [1.5] * 7
-    del held, item
-    if turn % 4 == 0: time.sleep(0.003)
-'''
 expected = {"Slots": 3000, "Plain": 2000, "Tall": 1000, "Of": 500}
 thread = threading.Thread(target=interpreters.run_string, args=(apart, CHURN), daemon=True)
 thread.start()
@@ -157,7 +113,7 @@ os._exit(0)
 
 def test_one_that_runs_meanwhile_is_counted_as_of_one_moment() -> None:
     """It allocates and gives arenas back while it is looked at: nothing of it is read where it lies."""
-    assert run(RUNS) == "unhurt\n"
+    assert run(BEFORE + RUNS) == "unhurt\n"
 
 
 WIDE = """
@@ -182,4 +138,4 @@ print("wide")
 
 def test_classes_whose_orders_are_too_long_for_pymalloc() -> None:
     """Their tuples lie in malloc's heaps: they are found by their bases."""
-    assert run(WIDE) == "wide\n"
+    assert run(BEFORE + WIDE) == "wide\n"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib.util import find_spec
 
 import pytest
+from other_interpreters import run
 
 pytestmark = [
     pytest.mark.skipif(
@@ -19,41 +19,10 @@ pytestmark = [
 ]
 
 BEFORE = """
-import json, os, sys
+import json, os
 import meminspect
 from array import array
 from meminspect import _native
-try:
-    import _interpreters as interpreters
-    create = interpreters.create
-except ImportError:
-    import _xxsubinterpreters as interpreters
-    create = lambda kind: interpreters.create(isolated=kind == "isolated")
-OWN_GIL = sys.version_info >= (3, 12)
-EXPECTED = {"Slots": 3000, "Plain": 2000, "Tall": 1000, "Of": 500, "Gone": 0}
-
-MADE = '''
-import json, os, sys
-class Slots:
-    __slots__ = ("value",)
-class Plain: pass
-class Tall(list): pass
-class Meta(type): pass
-class Of(metaclass=Meta): pass
-class Gone: pass
-slots = [Slots() for _ in range(3000)]
-for number, item in enumerate(slots): item.value = float(number)
-plain = [Plain() for _ in range(2000)]
-for item in plain: item.value = 1.5
-tall = [Tall((1, 2, 3)) for _ in range(1000)]
-of = [Of() for _ in range(500)]
-del Gone, item
-def tell(fd):
-    ids = {kind.__name__: [id(item) for item in items] for kind, items in
-           ((Slots, slots), (Plain, plain), (Tall, tall), (Of, of))}
-    counts = [sys.getrefcount(kind) for kind in (Slots, Plain, Tall, Of, Meta)]
-    os.write(fd, json.dumps([ids, counts]).encode())
-'''
 
 def told(other):
     path = os.memfd_create("told")
@@ -66,12 +35,6 @@ def counted(name, **how):
     why = meminspect.why("__main__." + name, max_pause=None, **how)
     return why.targets, why
 """
-
-
-def run(text: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BEFORE + text], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 IN_PLACE = """
@@ -135,7 +98,7 @@ print("in place")
 
 def test_objects_of_an_interpreter_that_shares_the_gil() -> None:
     """By the addresses and counts that it tells itself; none is handed out, no count of its types is changed."""
-    assert run(IN_PLACE) == "in place\n"
+    assert run(BEFORE + IN_PLACE) == "in place\n"
 
 
 IN_A_COPY = """
@@ -168,26 +131,13 @@ print("in a copy")
 
 
 def test_objects_of_one_with_a_gil_of_its_own_are_read_in_a_copy() -> None:
-    assert run(IN_A_COPY) == "in a copy\n"
+    assert run(BEFORE + IN_A_COPY) == "in a copy\n"
 
 
 RUNS = """
 import threading
 apart = create("isolated")
 interpreters.run_string(apart, MADE + "stop = False")
-CHURN = '''
-import time
-class Passing:
-    __slots__ = ("value",)
-until = time.monotonic() + 60
-turn = 0
-while not stop and time.monotonic() < until:
-    turn += 1
-    held = [Passing() for _ in range(20000)]
-    for item in held[::3]: item.value = [1.5] * 7
-    del held, item
-    if turn % 4 == 0: time.sleep(0.003)
-'''
 thread = threading.Thread(target=interpreters.run_string, args=(apart, CHURN), daemon=True)
 thread.start()
 for turn in range(5):
@@ -201,7 +151,7 @@ os._exit(0)
 
 
 def test_one_that_runs_meanwhile_does_no_harm() -> None:
-    assert run(RUNS) == "unhurt\n"
+    assert run(BEFORE + RUNS) == "unhurt\n"
 
 
 UNKNOWN = """
@@ -218,4 +168,4 @@ print("unknown")
 
 def test_where_their_classes_cannot_be_found_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONMALLOC", "malloc")
-    assert run(UNKNOWN) == "unknown\n"
+    assert run(BEFORE + UNKNOWN) == "unknown\n"
