@@ -7,7 +7,7 @@
 static mi_error add_others(const mi_graph_job *order, const mi_runtime *runtime, const mi_heap_walk *walk,
                            mi_types *types, mi_shapes *shapes) {
     mi_graph_others *others = order->others;
-    mi_types all;
+    mi_types all = {0}; /* freed also where it was never read */
     mi_shapes shapes_of_all;
     mi_heap_types search = {
         .tuple_type = order->tuple, .padding = order->padding, .known = types, .room = MI_HEAP_TYPES};

@@ -36,8 +36,8 @@ typedef struct mi_labels {
  * empty. With `trusted` nothing ran since the graph was made. Else it begins at a root, and ends where it leads on no more. */
 void mi_labels_of_path(const mi_labels *labels, const uint32_t *path, size_t length, int trusted, mi_label *found);
 
-/* Goes from a root of the interpreter's own (MI_ROOT_MODULES, MI_ROOT_FRAMES) by the addresses of objects, each of which the one before refers to now,
- * and not by guess. The last of them, 0 where it leads there no more. Without a graph. */
+/* Goes from a root of the interpreter's own (MI_ROOT_MODULES, MI_ROOT_FRAMES) by the addresses of objects, each of which the
+ * one before refers to now, and not by guess. The last of them, 0 where it leads there no more. Without a graph. */
 uintptr_t mi_labels_reach(const mi_labels *labels, mi_root root, const uintptr_t *addresses, size_t count);
 
 #endif
