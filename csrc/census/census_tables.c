@@ -17,7 +17,7 @@ static void make_classes(mi_census_shared *all) {
 /* Bits for the blocks of pools in use alone: of a heap that is almost empty they are almost nothing. */
 static mi_error make_pools(mi_census_shared *all) {
     const mi_heap *heap = all->heap;
-    all->pools = mi_os_alloc((heap->pool_count + 1) * sizeof *all->pools);
+    all->pools = mi_os_alloc_whole((heap->pool_count + 1) * sizeof *all->pools);
     if (!all->pools) return MI_E_MEMORY;
     for (size_t i = 0; i < heap->pool_count; i++) {
         const mi_pool *pool = &heap->pools[i];
@@ -28,7 +28,7 @@ static mi_error make_pools(mi_census_shared *all) {
         all->pools[i].class = pool->size_class;
         all->claimed_words += (touched + 63) / 64;
     }
-    all->claimed = mi_os_alloc((all->claimed_words + 1) * sizeof *all->claimed);
+    all->claimed = mi_os_alloc_whole((all->claimed_words + 1) * sizeof *all->claimed);
     return all->claimed ? MI_OK : MI_E_MEMORY;
 }
 

@@ -17,6 +17,9 @@
 
 /* Zeroed pages from the kernel, NULL when there are none; the size is rounded up to pages. */
 void *mi_os_alloc(size_t size);
+/* The same, resident at once: for tables of which most is written. One call costs less than a fault for each page, and a
+ * page that is read before it is written is mapped twice, which interrupts every thread's processor. */
+void *mi_os_alloc_whole(size_t size);
 /* The same, shared with the processes that are made of this one afterwards (csrc/interpreter/clone.h); mi_os_free gives it back. */
 void *mi_os_alloc_shared(size_t size);
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size);

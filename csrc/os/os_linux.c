@@ -92,6 +92,8 @@ static void *alloc_pages(size_t size, int flags) {
 
 void *mi_os_alloc(size_t size) { return alloc_pages(size, MAP_PRIVATE); }
 
+void *mi_os_alloc_whole(size_t size) { return alloc_pages(size, MAP_PRIVATE | MAP_POPULATE); }
+
 void *mi_os_alloc_shared(size_t size) { return alloc_pages(size, MAP_SHARED | MAP_NORESERVE); }
 
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size) {

@@ -9,6 +9,7 @@
 
 size_t mi_os_page_size(void) { return 4096; }
 void *mi_os_alloc(size_t size) { return calloc(1, size ? size : 1); }
+void *mi_os_alloc_whole(size_t size) { return mi_os_alloc(size); }
 void *mi_os_alloc_shared(size_t size) { return mi_os_alloc(size); }
 void *mi_os_realloc(void *block, size_t old_size, size_t new_size) {
     char *grown = realloc(block, new_size);
