@@ -32,15 +32,12 @@ int mi_census_is_claimed(const mi_census_shared *all, size_t bit) {
 }
 
 /* Sets a block's bit; whether it was set before. */
-static int set_claimed(const mi_census_shared *all, size_t bit) {
+static inline int set_claimed(const mi_census_shared *all, size_t bit) {
     _Atomic uint64_t *word = &all->claimed[bit / 64];
-    uint64_t mask = 1ull << (bit % 64), before;
-    if (all->alone) { /* without the lock on the memory */
-        before = atomic_load_explicit(word, memory_order_relaxed);
-        atomic_store_explicit(word, before | mask, memory_order_relaxed);
-    } else {
-        before = atomic_fetch_or_explicit(word, mask, memory_order_relaxed);
-    }
+    uint64_t mask = 1ull << (bit % 64);
+    if (!all->alone) return (atomic_fetch_or_explicit(word, mask, memory_order_relaxed) & mask) != 0;
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed); /* without the lock on the memory */
+    atomic_store_explicit(word, before | mask, memory_order_relaxed);
     return (before & mask) != 0;
 }
 
@@ -93,7 +90,7 @@ static __attribute__((noinline)) int claim_outside(mi_claims *mine, uintptr_t ad
     const mi_census_shared *all = mine->all;
     if (!atomic_load_explicit(&all->large_known, memory_order_acquire) && mi_owner_is_exact(owner) &&
         mine->early_count < MI_CLAIMS_EARLY) {
-        mine->early[mine->early_count++] = (mi_claim_order){address, mine->claimer, size, owner};
+        mine->early[mine->early_count++] = (mi_claim_order){.address = address, .claimer = mine->claimer, .size = size, .owner = owner};
         return 0;
     }
     if (mi_census_large(all)) return mi_census_claim_large(mine, address, owner, size);
@@ -101,44 +98,87 @@ static __attribute__((noinline)) int claim_outside(mi_claims *mine, uintptr_t ad
     return 0;
 }
 
+/* The block of pymalloc that is claimed. Where there is none the claim is dealt with, and *claimed says how it ended. */
+static inline int locate(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size, mi_census_block *block,
+                         int *claimed) {
+    const mi_census_shared *all = mine->all;
+    uintptr_t start = address - all->padding;
+    *claimed = 0;
+    if (!address) return 0;
+    const mi_arena_span *span = mi_census_span_near(mine, start);
+    if (!span) {
+        *claimed = claim_outside(mine, address, owner, size);
+        return 0;
+    }
+    if (!mi_census_block_in(mine, span, start, block)) return 0;
+    if (size + all->padding * 3 / 2 <= block->size) return 1;
+    mine->small++;
+    return 0;
+}
+
+/* The claim of a block that is in use. */
+static inline int take(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size, const mi_census_block *block) {
+    const mi_census_shared *all = mine->all;
+    uintptr_t start = address - all->padding;
+    if (set_claimed(all, block->bit)) return claim_again(mine, start, block->size);
+    if (all->owners) mi_census_note_owner(mine->all, mi_census_span_near(mine, start), start, owner);
+    if (all->apart) mi_census_apart_claimed(all->apart, address, owner);
+    mi_census_row *row = &mine->buffers[owner];
+    size_t asked = asked_for(mine, address, owner, size);
+    row->blocks[block->size_class]++;
+    if (asked && asked + all->padding * 3 / 2 <= block->size)
+        row->requested_bytes += asked;
+    else
+        row->unasked++;
+    if (may_look_like_object(all, start, block->size_class)) take_back(mine, start, block->size_class);
+    return 1;
+}
+
 int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     const mi_census_shared *all = mine->all;
     mi_census_block block;
-    if (!address) return 0;
-    uintptr_t start = address - all->padding;
-    const mi_arena_span *span = mi_census_span_near(mine, start);
-    if (!span) return claim_outside(mine, address, owner, size);
-    if (!mi_census_block_in(mine, span, start, &block)) return 0;
-    size_t around = all->padding * 3 / 2;
-    if (size + around > block.size) {
-        mine->small++;
-        return 0;
-    }
+    int claimed;
+    if (!locate(mine, address, owner, size, &block, &claimed)) return claimed;
     if (!mi_owner_is_exact(owner)) {
+        uintptr_t start = address - all->padding;
         if (mi_census_is_claimed(all, block.bit)) return claim_again(mine, start, block.size);
         if (mi_census_is_free(all, start)) {
             mine->free++;
             return 0;
         }
     }
-    if (set_claimed(all, block.bit)) return claim_again(mine, start, block.size);
-    if (all->owners) mi_census_note_owner(mine->all, span, start, owner);
-    if (all->apart) mi_census_apart_claimed(all->apart, address, owner);
-    mi_census_row *row = &mine->buffers[owner];
-    size_t asked = asked_for(mine, address, owner, size);
-    row->blocks[block.size_class]++;
-    if (asked && asked + around <= block.size)
-        row->requested_bytes += asked;
-    else
-        row->unasked++;
-    if (may_look_like_object(all, start, block.size_class)) take_back(mine, start, block.size_class);
-    return 1;
+    return take(mine, address, owner, size, &block);
+}
+
+/* What waits longest. */
+static inline void take_first(mi_claims *mine, mi_claim_order *order) {
+    if (!order->address) return;
+    mine->claimer = order->claimer;
+    take(mine, order->address, order->owner, order->size, &order->block);
+    order->address = 0;
+}
+
+void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uintptr_t address, mi_owner owner, size_t size) {
+    mi_claim_order *order = &mine->ring[mine->ring_next++ % MI_CLAIM_RING];
+    mi_census_block block;
+    int claimed;
+    take_first(mine, order);
+    mine->claimer = claimer;
+    if (!locate(mine, address, owner, size, &block, &claimed)) return;
+    *order = (mi_claim_order){address, claimer, size, block, owner};
+    __builtin_prefetch((const void *)(address - mine->all->padding)); /* all that may_look_like_object() asks for */
+    __builtin_prefetch((const void *)(address + MI_PLACES * MI_PLACE_BYTES - sizeof(uintptr_t)));
+    __builtin_prefetch((const void *)&mine->all->claimed[block.bit / 64], 1);
 }
 
 void mi_census_claim_waiting(mi_claims *mine) {
-    for (unsigned at = 0; at < MI_CLAIM_RING; at++) mi_census_claim_first(mine, &mine->ring[at]);
+    for (unsigned at = 0; at < MI_CLAIM_RING; at++) take_first(mine, &mine->ring[at]);
     mi_census_large(mine->all);
-    for (size_t at = 0; at < mine->early_count; at++) mi_census_claim_first(mine, &mine->early[at]);
+    for (size_t at = 0; at < mine->early_count; at++) {
+        const mi_claim_order *order = &mine->early[at];
+        mine->claimer = order->claimer;
+        mi_census_claim(mine, order->address, order->owner, order->size);
+    }
     mine->early_count = 0;
     mine->claimer = 0;
 }
@@ -186,9 +226,9 @@ void mi_census_claim_types(mi_claims *mine) {
 static int claim(struct mi_claims *mine, uintptr_t address, mi_owner owner, size_t size) {
     if (!address) return 0;
     if (owner > MI_OWNER_SET_TABLE) return mi_census_claim(mine, address, owner, size);
-    uintptr_t claimer = mine->claimer;                          /* of the rest that it owns */
+    uintptr_t claimer = mine->claimer;
     mi_census_claim_later(mine, claimer, address, owner, size); /* the frequent ones, whose answer nobody waits for */
-    mine->claimer = claimer;
+    mine->claimer = claimer;                                    /* of the rest that it owns */
     return 1;
 }
 

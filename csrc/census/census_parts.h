@@ -17,7 +17,7 @@
 
 enum {
     MI_UNIT = 16,
-    MI_CLAIM_RING = 32,
+    MI_CLAIM_RING = 16,
     MI_CLAIMS_EARLY = 1024,
     MI_LOOKALIKES_MOST = 1 << 16,
     MI_OPAQUE_MOST = 1 << 16
@@ -84,10 +84,18 @@ typedef struct mi_census_shared {
     size_t *first_pools;  /* of each arena: the place of its first pool */
 } mi_census_shared;
 
-/* A claim that waits while its memory is fetched; address 0: none. */
+/* A block in use, as its pool's header has it. */
+typedef struct mi_census_block {
+    size_t bit;                /* its place in `claimed` */
+    uint32_t size, size_class; /* MI_CENSUS_LARGE: a chunk of malloc; its size is cut to 32 bits */
+} mi_census_block;
+enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
+
+/* A claim that waits: while its memory is fetched, where the block is known, or until malloc's chunks are. Address 0: none. */
 typedef struct mi_claim_order {
     uintptr_t address, claimer;
     size_t size;
+    mi_census_block block;
     mi_owner owner;
 } mi_claim_order;
 
@@ -139,13 +147,6 @@ typedef struct mi_claims { /* of one thread */
     unsigned char *copy;    /* MI_LARGE_COPY bytes of the chunk that is looked into */
     mi_page_copies *copies; /* of chunks that are led to in no order */
 } mi_claims;
-
-/* A block in use, as its pool's header has it. */
-typedef struct mi_census_block {
-    size_t bit;                /* its place in `claimed` */
-    uint32_t size, size_class; /* MI_CENSUS_LARGE: a chunk of malloc; its size is cut to 32 bits */
-} mi_census_block;
-enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
 
 /* The type of the object in a block of `size` bytes whose first bytes are at `at`, or -1; `before`: its place in the block. */
 static inline int mi_census_classify(mi_claims *mine, const unsigned char *at, uint32_t size, uint32_t *before) {
@@ -238,21 +239,8 @@ void mi_census_note_lookalike(mi_claims *mine, uintptr_t block, int type);
 void mi_census_claim_opaque_later(mi_claims *mine, uintptr_t block, uintptr_t object, int type);
 void mi_census_claim_opaque(mi_claims *mine);
 void mi_census_claim_lent(mi_claims *mine, const mi_census_lent *lent, size_t count);
-/* Claims what waits longest. */
-static inline void mi_census_claim_first(mi_claims *mine, mi_claim_order *order) {
-    if (!order->address) return;
-    mine->claimer = order->claimer;
-    mi_census_claim(mine, order->address, order->owner, order->size);
-    order->address = 0;
-}
-/* Claims when the memory was fetched, for the object whose block `claimer` is. */
-static inline void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uintptr_t address, mi_owner owner,
-                                         size_t size) {
-    mi_claim_order *order = &mine->ring[mine->ring_next++ % MI_CLAIM_RING];
-    mi_census_claim_first(mine, order);
-    *order = (mi_claim_order){address, claimer, size, owner};
-    __builtin_prefetch((const void *)(address - mine->all->padding));
-}
+/* Claims by an exact rule (mi_owner_is_exact) for the object whose block `claimer` is, when the memory was fetched. */
+void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uintptr_t address, mi_owner owner, size_t size);
 /* Claims what waits for its memory to be fetched, or for malloc's chunks. */
 void mi_census_claim_waiting(mi_claims *mine);
 /* What types own; they are larger than a block can be, so it is claimed from their table, not from the walk. */

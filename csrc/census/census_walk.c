@@ -11,8 +11,8 @@ static void count_live(mi_claims *mine, const mi_pool *pool) {
 
 /* ---- types that were met --------------------------------------------------------------------------------------------- */
 
-/* What is done for an object beside counting it: nothing, its size, that of a str, ... */
-enum { WORK_NONE, WORK_SIZE, WORK_STR, WORK_LIST, WORK_DICT, WORK_OTHER };
+/* What is done for an object beside counting it: nothing, its size, that of a str or of one with inline values, ... */
+enum { WORK_NONE, WORK_SIZE, WORK_STR, WORK_INLINE, WORK_LIST, WORK_DICT, WORK_OTHER };
 
 /* As mi_object_size() has it, for the types whose sizes need no rounding: 0 for the others. */
 static int grows_by_number(const mi_layout *layout, mi_met_type *met) {
@@ -51,6 +51,7 @@ static void plan_work(const mi_layout *layout, mi_met_type *met) {
     met->base += type->preheader;
     met->work = WORK_OTHER;
     if (type->owns == MI_OWNS_NOTHING && (fixed || grows)) met->work = fixed ? WORK_NONE : WORK_SIZE;
+    if (type->owns == MI_OWNS_NOTHING && type->sizing == MI_SIZING_INLINE) met->work = WORK_INLINE;
     if (type->owns != MI_OWNS_NAMED) return;
     if (type->kind == MI_KIND_STR && grows) met->work = WORK_STR;
     if (type->kind == MI_KIND_LIST && fixed) met->work = WORK_LIST;
@@ -140,6 +141,14 @@ static inline __attribute__((always_inline)) void add_size(mi_met_type *met, con
     met->asked += (int64_t)(size > room ? met->least : size);
 }
 
+/* One that has the values of its attributes in itself. */
+static inline __attribute__((always_inline)) void add_inline(const pool_walk *walk, mi_met_type *met,
+                                                             const unsigned char *object) {
+    size_t room = walk->room - met->before;
+    size_t size = met->type->whole + mi_inline_size(walk->layout, met->type, object, room);
+    met->asked += (int64_t)mi_size_in_room(met->type, size, room);
+}
+
 static void claim_of(mi_claims *mine, const mi_type *type, uintptr_t block, uintptr_t object) {
     mine->claimer = block;
     mi_owner_claim(&mine->context, type, object);
@@ -195,6 +204,8 @@ static inline __attribute__((always_inline)) void look_at(const pool_walk *walk,
     if (met->work == WORK_SIZE ||
         (met->work == WORK_STR && mi_str_is_whole(walk->layout, type - walk->layout->object_type)))
         add_size(met, type, walk->room);
+    else if (met->work == WORK_INLINE)
+        add_inline(walk, met, type - walk->layout->object_type);
     else
         work_on(walk, met, (uintptr_t)first - walk->type, type - walk->layout->object_type);
 }

@@ -72,8 +72,13 @@ static inline size_t mi_zoned_size(const mi_layout *layout, const mi_type *type,
     return at[(size_t)layout->object_size + sizeof(int64_t)] ? type->whole : type->basicsize;
 }
 
-/* Bytes of the object at `at`, of which `room` bytes are readable, with what lies before it (type->preheader). Never more
- * than the block has: an object that says so of itself is taken for its type's least size. */
+/* With what lies before the object (type->preheader), and never more than its block has: an object that says so of itself is
+ * taken for its type's least size. */
+static inline size_t mi_size_in_room(const mi_type *type, size_t size, size_t room) {
+    return type->preheader + (size > room ? type->basicsize : size);
+}
+
+/* Bytes of the object at `at`, of which `room` bytes are readable, as mi_size_in_room() has them. */
 static inline size_t mi_object_size(const mi_layout *layout, const mi_type *type, const unsigned char *at,
                                     size_t room) {
     size_t size = type->whole;
@@ -86,7 +91,7 @@ static inline size_t mi_object_size(const mi_layout *layout, const mi_type *type
     case MI_SIZING_ZONED: size = mi_zoned_size(layout, type, at); break;
     case MI_SIZING_INLINE: size += mi_inline_size(layout, type, at, room); break;
     }
-    return type->preheader + (size > room ? type->basicsize : size);
+    return mi_size_in_room(type, size, room);
 }
 
 #endif
