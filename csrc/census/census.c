@@ -14,13 +14,16 @@ typedef struct round_state {
 /* What is freed and waits may still look like an object, which then was counted: a claim takes it back. */
 static void claim_waiting(void *claims, uintptr_t address) { mi_census_claim(claims, address, MI_OWNER_WAITING, 0); }
 
+/* Sleeps until the word is `value`. */
+static void await(_Atomic uint32_t *word, uint32_t value) {
+    const uint64_t second = 1000000000;
+    for (uint32_t now; (now = atomic_load_explicit(word, memory_order_acquire)) != value;)
+        mi_os_wait_word(word, now, mi_os_now_ns() + second);
+}
+
 /* ---- malloc's chunks --------------------------------------------------------------------------------------------------- */
 
-void mi_census_await_large(const mi_census_shared *all) {
-    const uint64_t second = 1000000000;
-    _Atomic uint32_t *known = (_Atomic uint32_t *)&all->large_known;
-    while (!atomic_load_explicit(known, memory_order_acquire)) mi_os_wait_word(known, 0, mi_os_now_ns() + second);
-}
+void mi_census_await_large(const mi_census_shared *all) { await(&((mi_census_shared *)all)->large_known, 1); }
 
 static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census) {
     all->large = large;
@@ -47,28 +50,55 @@ static void find_large(round_state *round, const mi_census_request *request, mi_
 
 /* ---- rounds -------------------------------------------------------------------------------------------------------------- */
 
+/* What another thread than the first does. */
+static void *help(void *argument) {
+    mi_claims *mine = argument;
+    mi_census_shared *all = mine->all;
+    mi_census_walk(mine);
+    atomic_fetch_sub(&all->walking, 1);
+    mi_os_wake_word(&all->walking);
+    await(&all->roots_open, 1);
+    mi_census_claim_root_words(mine);
+    return NULL;
+}
+
+/* Where the words of the roots are, which are claimed last. */
+static void set_roots(round_state *round, const mi_census_request *request) {
+    mi_census_shared *all = &round->all;
+    all->roots = request->roots;
+    all->root_count = request->root_count;
+    all->data = (mi_census_roots){0};
+    if (!all->large) return;
+    all->data.address = all->large->data_start;
+    all->data.size = all->large->data_end - all->large->data_start;
+}
+
 /* While malloc's chunks are looked for, and what types own is claimed, other threads walk pools already. */
 static void walk_once(round_state *round, const mi_census_request *request, mi_census *census) {
     pthread_t started[MI_CENSUS_MAX_THREADS];
     int running[MI_CENSUS_MAX_THREADS] = {0};
+    mi_census_shared *all = &round->all;
     mi_claims *first = round->workers[0];
-    for (int i = 1; i < round->threads; i++)
-        running[i] = !pthread_create(&started[i], NULL, mi_census_walk, round->workers[i]);
+    for (int i = 1; i < round->threads; i++) {
+        atomic_fetch_add(&all->walking, 1);
+        running[i] = !pthread_create(&started[i], NULL, help, round->workers[i]);
+        if (!running[i]) atomic_fetch_sub(&all->walking, 1);
+    }
     find_large(round, request, census);
+    set_roots(round, request);
     mi_census_claim_types(first);
     mi_census_walk(first);
-    for (int i = 1; i < round->threads; i++)
-        if (running[i]) pthread_join(started[i], NULL);
+    await(&all->walking, 0);
     for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
     mi_census_claim_lent(first, request->lent, request->lent_count);
     /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
     if (request->mimalloc) mi_mimalloc_each_waiting(request->mimalloc, request->target, claim_waiting, first);
-    mi_census_claim_roots(first, request->roots, request->root_count);
-    if (round->all.large) {
-        const mi_large *large = round->all.large;
-        const mi_census_roots data = {.address = large->data_start, .size = large->data_end - large->data_start};
-        mi_census_claim_roots(first, &data, 1);
-    }
+    mi_census_claim_kept(first);
+    atomic_store_explicit(&all->roots_open, 1, memory_order_release);
+    mi_os_wake_word(&all->roots_open);
+    mi_census_claim_root_words(first);
+    for (int i = 1; i < round->threads; i++)
+        if (running[i]) pthread_join(started[i], NULL);
 }
 
 static size_t lookalikes_of(round_state *round, mi_lookalike *all) {

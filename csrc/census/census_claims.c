@@ -213,13 +213,23 @@ int mi_census_claim_word(mi_claims *mine, uintptr_t word, mi_owner owner) {
     return mi_census_claim(mine, word, owner, 0);
 }
 
+/* What the words of a structure lead to is fetched for all of them at once. */
+static void fetch_words(const mi_census_shared *all, uintptr_t from, size_t size) {
+    for (uintptr_t at = from; at + sizeof at <= from + size; at += sizeof at) {
+        uintptr_t word = *(const uintptr_t *)at;
+        if (mi_census_may_be_block(all, word)) __builtin_prefetch((const void *)(word - all->padding));
+    }
+}
+
 void mi_census_claim_types(mi_claims *mine) {
     const mi_census_shared *all = mine->all;
+    size_t size = (size_t)all->layout->heap_type_size;
     for (size_t i = 0; i < all->types->count; i++) {
         static const mi_type as_type = {.kind = MI_KIND_TYPE};
         uintptr_t type = all->types->items[i].address;
-        if (mi_os_maps_covers(&all->target->maps, type, (size_t)all->layout->heap_type_size))
-            mi_owner_claim(&mine->context, &as_type, type);
+        if (!mi_os_maps_covers(&all->target->maps, type, size)) continue;
+        fetch_words(all, type, size);
+        mi_owner_claim(&mine->context, &as_type, type);
     }
 }
 

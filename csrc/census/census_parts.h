@@ -78,6 +78,12 @@ typedef struct mi_census_shared {
     size_t classes;               /* sizes of the small path */
     atomic_size_t next_word;      /* of its map: handed out in runs */
     atomic_size_t words_left;
+    /* the interpreters' own structures, and static data behind them: their words are claimed last, in pieces */
+    const mi_census_roots *roots;
+    size_t root_count;
+    mi_census_roots data;
+    atomic_size_t next_piece;
+    _Atomic uint32_t walking, roots_open; /* helpers that walk; whether they may go on to the roots */
     mi_apart *apart;      /* or NULL */
     uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */
     size_t *first_blocks; /* of each pool of the heap: the place of its first block in `owners` */
@@ -250,8 +256,8 @@ void mi_census_claim_types(mi_claims *mine);
 
 mi_error mi_census_walk_open(mi_claims *mine);
 void mi_census_walk_close(mi_claims *mine);
-/* Walks pools, and chunks of malloc, until none is left; a thread's function: the argument is its mi_claims. */
-void *mi_census_walk(void *argument);
+/* Walks pools, and chunks of malloc, until none is left. */
+void mi_census_walk(mi_claims *mine);
 
 /* ---- census_false.c ------------------------------------------------------------------------------------------------- */
 
@@ -295,7 +301,10 @@ int mi_census_chunk_type(mi_claims *mine, mi_window *window, const mi_large_chun
 /* Types the chunks that are left, in runs shared among the threads, and claims what they own. */
 void mi_census_walk_large(mi_claims *mine);
 
-void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count);
+/* census_roots.c: what is on lists of free objects, before any word of the roots; then their words, in pieces shared among
+ * the threads. */
+void mi_census_claim_kept(mi_claims *mine);
+void mi_census_claim_root_words(mi_claims *mine);
 
 /* census_each.c: every live block, in the order of the pools; `type` as in mi_census_seen. */
 typedef void (*mi_census_visit)(mi_claims *mine, void *context, uintptr_t block, uint32_t class, int type,

@@ -97,12 +97,12 @@ static void claim_word(mi_claims *mine, uintptr_t word, int depth) {
 }
 
 /* What points into the structure itself is left out: static objects do so by the thousand. */
-static void claim_root(mi_claims *mine, const mi_census_roots *root) {
+static void claim_piece(mi_claims *mine, const mi_census_roots *root, size_t from, size_t to) {
     enum { DEPTH = 16 }; /* dtoa's lists of numbers are linked */
     const uintptr_t *words = (const uintptr_t *)root->address;
     uintptr_t parts[WORDS];
     size_t count = 0;
-    for (size_t at = 0; at < root->size / sizeof *words; at++) {
+    for (size_t at = from; at < to; at++) {
         if (words[at] && words[at] - root->address >= root->size) parts[count++] = words[at];
         if (count == WORDS) {
             claim_words(mine, parts, count, DEPTH);
@@ -112,13 +112,31 @@ static void claim_root(mi_claims *mine, const mi_census_roots *root) {
     claim_words(mine, parts, count, DEPTH);
 }
 
-void mi_census_claim_roots(mi_claims *mine, const mi_census_roots *roots, size_t count) {
-    const mi_layout *layout = mine->all->layout;
-    for (size_t i = 0; i < count; i++) {
-        const mi_census_roots *root = &roots[i];
-        if (!mi_os_maps_covers(&mine->all->target->maps, root->address, root->size)) continue;
-        if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)layout->free_lists_size);
+static int is_mapped(const mi_census_shared *all, const mi_census_roots *root) {
+    return mi_os_maps_covers(&all->target->maps, root->address, root->size);
+}
+
+void mi_census_claim_kept(mi_claims *mine) {
+    const mi_census_shared *all = mine->all;
+    for (size_t i = 0; i < all->root_count; i++) {
+        const mi_census_roots *root = &all->roots[i];
+        if (!is_mapped(all, root)) continue;
+        if (root->free_lists) claim_free_lists(mine, root->free_lists, (size_t)all->layout->free_lists_size);
         if (root->memory_errors) claim_memory_errors(mine, word_at(root->memory_errors));
-        claim_root(mine, root);
+    }
+}
+
+void mi_census_claim_root_words(mi_claims *mine) {
+    enum { PIECE = 4096 }; /* words */
+    mi_census_shared *all = mine->all;
+    size_t wanted = atomic_fetch_add(&all->next_piece, 1), piece = 0;
+    for (size_t i = 0; i <= all->root_count; i++) {
+        const mi_census_roots *root = i < all->root_count ? &all->roots[i] : &all->data;
+        size_t words = is_mapped(all, root) ? root->size / sizeof(uintptr_t) : 0;
+        for (size_t from = 0; from < words; from += PIECE, piece++) {
+            if (piece != wanted) continue;
+            claim_piece(mine, root, from, words - from < PIECE ? words : from + PIECE);
+            wanted = atomic_fetch_add(&all->next_piece, 1);
+        }
     }
 }

@@ -68,6 +68,8 @@ void mi_census_shared_reset(mi_census_shared *all) {
     atomic_store(&all->next_pool, 0);
     atomic_store(&all->pools_left, 0);
     atomic_store(&all->next_word, 0);
+    atomic_store(&all->next_piece, 0);
+    atomic_store(&all->roots_open, 0);
     atomic_store(&all->words_left, 0);
     if (all->large) mi_large_reset(all->large);
     if (all->apart) mi_census_apart_reset(all->apart);

@@ -263,9 +263,8 @@ static __attribute__((noinline)) void walk_excluding(mi_claims *mine, size_t pla
     walk_pool(mine, place, next, 1);
 }
 
-void *mi_census_walk(void *argument) {
+void mi_census_walk(mi_claims *mine) {
     enum { RUN = 64 };
-    mi_claims *mine = argument;
     mi_census_shared *all = mine->all;
     const mi_pool *pools = all->heap->pools;
     size_t count = all->heap->pool_count;
@@ -282,5 +281,4 @@ void *mi_census_walk(void *argument) {
     for (size_t i = 0; i < MI_MET_TYPES; i++) keep_sum(mine, &mine->met[i]);
     if (mi_census_large(all)) mi_census_walk_large(mine);
     mi_census_claim_waiting(mine);
-    return NULL;
 }
