@@ -156,15 +156,31 @@ cdef class _Lent  # census_lent.pxi
 cdef class _Graph  # graph_read.pxi
 
 
+cdef extern from *:
+    """
+    /* A heap type without this has no subclasses; in a static one of an interpreter of its own it is an index
+       (Objects/typeobject.c, lookup_tp_subclasses). */
+    #define MI_MAY_HAVE_SUBCLASSES(type) \
+        (((PyTypeObject *)(type))->tp_subclasses || !PyType_HasFeature((PyTypeObject *)(type), Py_TPFLAGS_HEAPTYPE))
+    """
+    bint MI_MAY_HAVE_SUBCLASSES(PyObject *type)
+
+
+_subclasses = type.__dict__["__subclasses__"]
+
+
 cdef list all_types():
     """Every type that `object` leads to by its subclasses; type.__subclasses__ is C and asks no metaclass."""
+    subclasses = _subclasses
     found, todo = {}, [object]
     while todo:
         item = todo.pop()
-        if id(item) in found:
+        key = <uintptr_t><PyObject *>item
+        if key in found:
             continue
-        found[id(item)] = item
-        todo.extend(type.__subclasses__(item))
+        found[key] = item
+        if MI_MAY_HAVE_SUBCLASSES(<PyObject *>item):
+            todo.extend(subclasses(item))
     return list(found.values())
 
 
@@ -280,6 +296,7 @@ cdef dict census_to_raw(const mi_layout *layout, list names, const mi_census_fou
         "buffers": rows[:MI_OWNER_FREE_OBJECTS], "free_lists": rows[MI_OWNER_FREE_OBJECTS:],
         "thread_frames": threads_of(found),
         "guesses": guesses, "large_guesses": large_guesses_of(names, census), **large,
+        "objects": row_tuple(census, &census.typed),
         "unknown": row_tuple(census, &census.unknown), "live": row_tuple(census, &census.live),
         "claims": {"outside": census.claims_outside, "misplaced": census.claims_misplaced,
                    "free": census.claims_free, "small": census.claims_small, "again": census.claims_again},
@@ -399,7 +416,13 @@ cdef void thread_blocks_drop():
 
 
 cdef bytes addresses_of(list held):
-    return b"".join([id(item).to_bytes(8, "little") for item in held])
+    """The address of each object, uintptr_t."""
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, len(held) * sizeof(uintptr_t))
+    cdef uintptr_t *to = <uintptr_t *><char *>found
+    cdef size_t i
+    for i in range(<size_t>len(held)):
+        to[i] = <uintptr_t><PyObject *>held[i]
+    return found
 
 
 cdef class _CensusResult:
@@ -490,7 +513,7 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef _CensusResult result = _CensusResult()
-    cdef mi_arena_table table
+    cdef mi_arena_table table, looked
     cdef mi_allocator allocator
     cdef mi_types own_types
     cdef mi_types *types = &own_types
@@ -512,24 +535,24 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
         raise ValueError(f"foreign is 'scan' or 'call', not {foreign!r}")
     if foreign == "call":
         lent.ask(max_pause)
-    held = all_types() if beside is None else None
+    if consistent and (blocks or sites):
+        raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
+    if consistent and not 0 < deadline <= 1e9:
+        raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
+    held = all_types() if beside is None else []
+    addresses = addresses_of(held)
+    # From here to the end of the walk, or until the copy is made, nothing is allocated from pymalloc, but of a copy's orders.
     guard.open(MI_TARGET_SELF, 0)
     own_table(&guard.target, layout, &table, &hidden)
     check(mi_allocator_look(&guard.target, layout, &table, &allocator))
     check(mi_runtime_open(&runtime, &guard.target, layout))
     check(mi_others_count(&runtime, self, &others, &apart_count))
-    if consistent and (blocks or sites):
-        raise ValueError("blocks are listed in the process itself alone, and consistent walks in a copy")
-    if consistent:
-        if not 0 < deadline <= 1e9:
-            raise ValueError(f"deadline must be a number of seconds above 0, not {deadline!r}")
     cdef bint copied = consistent or (apart_count and may_copy
                                        and not (layout.free_threaded or blocks or sites or contents or apart))
     if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     memset(&own_types, 0, sizeof(own_types))
     if beside is None:
-        addresses = addresses_of(held)
         check(mi_types_read(types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
     else:  # its types, which no list holds: that would be in the graph
         resident = number_in(slurp_path(b"/proc/self/status"), b"RssAnon")
@@ -551,11 +574,12 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
         job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
-        check(mi_target_refresh(&guard.target)) # looking at the allocator may have made an arena
+        looked = table
         own_table(&guard.target, layout, &table, &hidden)
+        if copied or looked.address != table.address or looked.count != table.count:
+            check(mi_target_refresh(&guard.target))  # looking at the allocator may have moved pymalloc's table
         job.hidden = &table if hidden else NULL
         held_from = mi_os_now_ns()
-        # Nothing is allocated from pymalloc from here to the end of the walk, or until the copy is made.
         frozen = None
         job.request.apart = &noted_apart if apart else NULL
         moment.census = &job
@@ -569,6 +593,8 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
                     raise
                 job.frozen = copied = False
                 result.open(&job, types.count)
+                check(mi_target_refresh(&guard.target))
+                own_table(&guard.target, layout, &table, &hidden)
                 held_from = mi_os_now_ns()
         if not copied:
             (<mi_timed_target *>&guard.target).until_ns = ceiling_of(max_pause)

@@ -8,7 +8,7 @@ The raw format, what `_native.census_capture()` returns:
     types             -- [(module or None, qualified name or None, SUM), ...], names as UTF-8
     buffers           -- [(owner, SUM), ...]
     free_lists        -- [(name, SUM), ...]
-    unknown, live     -- SUM each
+    objects, unknown, live -- SUM each; objects: of all types together
     guesses           -- {index of the size class, or None of the large path: [(kind, (module, qualified name) or None,
                          offset of the word in bytes, how often), ...]}: what points to unknown blocks. kind: "object",
                          "type" (a type's own structure), "buffer" or "unknown" (another block of these kinds)
@@ -157,7 +157,6 @@ def census(
 
 def build(raw: Mapping[str, Any]) -> Census:
     """The model of what `_native.census_capture()` returned; pure."""
-    type_rows = [(module, name, Row(*numbers)) for module, name, numbers in raw["types"]]
     buffer_rows = [(owner, Row(*numbers)) for owner, numbers in raw["buffers"]]
     free_rows = [(name, Row(*numbers)) for name, numbers in raw["free_lists"]]
     unknown, live = Row(*raw["unknown"]), Row(*raw["live"])
@@ -165,14 +164,14 @@ def build(raw: Mapping[str, Any]) -> Census:
         TypeRow(
             text(name) or "?",
             text(module),
-            item.blocks,
-            item.bytes,
-            requested(item),
-            item.large_count,
-            item.large_bytes,
+            small_count + large_count,
+            small_bytes + large_bytes,
+            None if unasked else requested_bytes,
+            large_count,
+            large_bytes,
         )
-        for module, name, item in type_rows
-        if item.blocks
+        for module, name, (small_count, small_bytes, large_count, large_bytes, requested_bytes, unasked) in raw["types"]
+        if small_count or large_count
     ]
     buffers = [
         BufferRow(owner, item.blocks, item.bytes, requested(item), item.large_count, item.large_bytes)
@@ -185,7 +184,6 @@ def build(raw: Mapping[str, Any]) -> Census:
         if count
     ]
     groups += large_groups(unknown, raw["large_guesses"])
-    object_rows = [item for _, _, item in type_rows]
     owned_rows = [item for _, item in buffer_rows]
     kept_rows = [item for _, item in free_rows]
     size_classes = tuple(
@@ -200,14 +198,14 @@ def build(raw: Mapping[str, Any]) -> Census:
     def large(rows: list[Row]) -> tuple[int, int]:
         return sum(item.large_count for item in rows), sum(item.large_bytes for item in rows)
 
-    parts = [[live], object_rows, owned_rows, kept_rows, [unknown]]
+    parts = [[live], [Row(*raw["objects"])], owned_rows, kept_rows, [unknown]]
     small_totals = PathTotals(raw["allocator"], *(number for rows in parts for number in small(rows)))
     large_allocator = "mimalloc, malloc" if raw["own_sizes"] else "malloc"
     large_totals = (
         PathTotals(large_allocator, *(number for rows in parts for number in large(rows))) if raw["large"] else None
     )
     rows: list[TypeRow | BufferRow] = [*types, *buffers]
-    known = [item for item in rows if item.requested_bytes is not None]
+    waste = [item.bytes - item.requested_bytes for item in rows if item.requested_bytes is not None]
     return Census(
         types=tuple(sorted(types, key=by_bytes, reverse=True)),
         buffers=tuple(sorted(buffers, key=by_bytes, reverse=True)),
@@ -225,7 +223,7 @@ def build(raw: Mapping[str, Any]) -> Census:
         large=large_totals,
         large_reason=raw["large_reason"],
         malloc=malloc_chunks(raw["malloc"]),
-        waste_bytes=sum(item.bytes - (item.requested_bytes or 0) for item in known) if known else None,
+        waste_bytes=sum(waste) if waste else None,
         padding_bytes=raw["padding_bytes"],
         looked_like_objects=raw["looked_like_objects"],
         seconds=raw["seconds"],
