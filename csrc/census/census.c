@@ -42,7 +42,7 @@ static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census
 static void find_large(round_state *round, const mi_census_request *request, mi_census *census) {
     if (atomic_load(&round->all.large_known)) return;
     census->large_error = mi_large_open(&round->large, request->target, request->heap,
-                                        (size_t)request->layout->arena_size, request->mimalloc);
+                                        (size_t)request->layout->arena_size, request->mimalloc, round->all.steady);
     if (!census->large_error) keep_large(&round->all, &round->large, census);
     atomic_store_explicit(&round->all.large_known, 1, memory_order_release);
     mi_os_wake_word(&round->all.large_known);

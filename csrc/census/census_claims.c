@@ -90,7 +90,8 @@ static __attribute__((noinline)) int claim_outside(mi_claims *mine, uintptr_t ad
     const mi_census_shared *all = mine->all;
     if (!atomic_load_explicit(&all->large_known, memory_order_acquire) && mi_owner_is_exact(owner) &&
         mine->early_count < MI_CLAIMS_EARLY) {
-        mine->early[mine->early_count++] = (mi_claim_order){.address = address, .claimer = mine->claimer, .size = size, .owner = owner};
+        mine->early[mine->early_count++] =
+            (mi_claim_order){.address = address, .claimer = mine->claimer, .size = size, .owner = owner};
         return 0;
     }
     if (mi_census_large(all)) return mi_census_claim_large(mine, address, owner, size);

@@ -226,8 +226,9 @@ mi_error mi_census_guess_large(mi_claims *mine, mi_census *census) {
     size_t chunks = MOST_UNKNOWN * sizeof *search.chunks, index = sizeof *search.index << INDEX_BITS;
     search.chunks = mi_os_alloc(chunks);
     search.index = mi_os_alloc(index);
-    mi_error error =
-        search.chunks && search.index ? mi_window_open(&search.window, &mine->all->large->pages) : MI_E_MEMORY;
+    mi_error error = search.chunks && search.index
+                         ? mi_window_open(&search.window, &mine->all->large->pages, mine->all->steady)
+                         : MI_E_MEMORY;
     if (!error) error = mi_objects_list(0, &mine->all->target->maps, &search.objects);
     if (!error) {
         each_chunk(&search, add_unknown);

@@ -20,6 +20,9 @@ static mi_frames frames_of(const mi_census_job *order, const mi_runtime *runtime
                        .room = MI_CENSUS_THREADS};
 }
 
+/* A frozen copy is alone; the process itself stands still where it has no other thread, which the GIL does not stop. */
+static int is_steady(const mi_census_job *order) { return !order->runtime && (order->frozen || mi_os_is_alone()); }
+
 /* ---- builds without a GIL --------------------------------------------------------------------------------------------- */
 
 /* The interpreter's own structure and those of its threads, which keep the lists of free objects. */
@@ -61,6 +64,7 @@ static mi_error take_stopped(mi_mimalloc_walk *walk, const mi_target *target, co
     request.mimalloc = walk;
     request.roots = roots;
     request.root_count = walk->owner_count + 1;
+    request.steady = is_steady(order);
     if (order->frozen) request.threads = 1;
     error = roots ? mi_census_take(&request, census) : MI_E_MEMORY;
     order->found->thread_count = frames.count;
@@ -122,6 +126,7 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     if (!error) error = mi_others_open(&others, &runtime, order, &walk);
     request.roots = others.roots;
     request.root_count = others.root_count;
+    request.steady = is_steady(order);
     if (others.has_types) request.types = &others.types;
     mi_frames frames = frames_of(order, &runtime);
     /* up to 3.12 a C stack leads to the frames, and that of another process is not in its copy */

@@ -227,15 +227,28 @@ static void walk_heap(mi_large *large, size_t arena, uintptr_t start, uintptr_t 
     mi_glibc_walk(&large->window, &large->glibc, start, end, large->glibc.arenas[arena].top, visit, large);
 }
 
+/* [heap], as far as it has no gap; it may be mapped in pieces. */
+static void find_heap(const mi_target *target, int flags, uintptr_t *start, uintptr_t *end) {
+    const mi_maps *maps = &target->maps;
+    *start = *end = 0;
+    for (size_t at = 0; at < maps->count; at++) {
+        const mi_mapping *mapping = &maps->items[at];
+        if (strcmp(mapping->name, "[heap]") || (mapping->flags & flags) != (unsigned)flags) continue;
+        if (!*start) *start = mapping->start;
+        if (mapping->start == *end || !*end) *end = mapping->end;
+    }
+}
+
+mi_steady mi_large_steady(const mi_target *target) {
+    uintptr_t start, end;
+    find_heap(target, MI_MAP_READ, &start, &end);
+    return (mi_steady){start, end - start};
+}
+
 /* [heap], from the first chunk on. */
 static void walk_main(mi_large *large) {
-    const mi_maps *maps = &large->target->maps;
-    uintptr_t start = 0, end = 0;
-    for (size_t at = 0; at < maps->count; at++) {
-        if (strcmp(maps->items[at].name, "[heap]")) continue;
-        if (!start) start = maps->items[at].start;
-        if (maps->items[at].start == end || !end) end = maps->items[at].end;
-    }
+    uintptr_t start, end;
+    find_heap(large->target, 0, &start, &end);
     uintptr_t first = large->glibc.sbrk_base;
     if (!start) return;
     if (first > start && first < end) start = first;
@@ -481,11 +494,11 @@ static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_s
 }
 
 mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
-                       const mi_mimalloc_walk *mimalloc) {
+                       const mi_mimalloc_walk *mimalloc, mi_steady steady) {
     memset(large, 0, sizeof *large);
     large->target = target;
     mi_error error = map_runs(large);
-    if (!error) error = mi_window_open(&large->window, &large->pages);
+    if (!error) error = mi_window_open(&large->window, &large->pages, steady);
     if (!error) error = find_chunks(large, heap, arena_size, mimalloc);
     if (!mimalloc || error == MI_E_MEMORY) return error;
     large->malloc_error = error;

@@ -78,10 +78,12 @@ typedef struct mi_large_chunk {
 
 /* Finds and enters all chunks of this process. MI_E_ABSENT: another malloc is in force (large->malloc says which).
  * `heap` names pymalloc's arenas, which are no chunks; `mimalloc` (may be NULL) is a walk whose pages are entered, too: then
- * nothing but MI_E_MEMORY is an error, and large->malloc_error tells of malloc. */
+ * nothing but MI_E_MEMORY is an error, and large->malloc_error tells of malloc. steady -- see mi_large_steady() */
 mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
-                       const mi_mimalloc_walk *mimalloc);
+                       const mi_mimalloc_walk *mimalloc, mi_steady steady);
 void mi_large_close(mi_large *large);
+/* [heap] of a process in which nothing else runs: no other thread of it can change it or give it back. */
+mi_steady mi_large_steady(const mi_target *target);
 /* census_mimalloc.c: enters all blocks of a walk. */
 mi_error mi_large_add_mimalloc(mi_large *large, const mi_mimalloc_walk *walk);
 mi_large_span *mi_large_add_span(mi_large *large, mi_large_span span);

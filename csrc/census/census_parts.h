@@ -75,6 +75,7 @@ typedef struct mi_census_shared {
     mi_large *large;              /* malloc's chunks and mimalloc's blocks, or NULL: asked for by mi_census_large() */
     _Atomic uint32_t large_known; /* 0: they are being looked for, while pools are walked already */
     const mi_pages *pages;        /* what a window on malloc's chunks reads */
+    mi_steady steady;             /* of these, what it need not copy */
     size_t classes;               /* sizes of the small path */
     atomic_size_t next_word;      /* of its map: handed out in runs */
     atomic_size_t words_left;
@@ -84,10 +85,10 @@ typedef struct mi_census_shared {
     mi_census_roots data;
     atomic_size_t next_piece;
     _Atomic uint32_t walking, roots_open; /* helpers that walk; whether they may go on to the roots */
-    mi_apart *apart;      /* or NULL */
-    uint8_t *owners;      /* of each block, owner + 1, or NULL: see census_contents.c */
-    size_t *first_blocks; /* of each pool of the heap: the place of its first block in `owners` */
-    size_t *first_pools;  /* of each arena: the place of its first pool */
+    mi_apart *apart;                      /* or NULL */
+    uint8_t *owners;                      /* of each block, owner + 1, or NULL: see census_contents.c */
+    size_t *first_blocks;                 /* of each pool of the heap: the place of its first block in `owners` */
+    size_t *first_pools;                  /* of each arena: the place of its first pool */
 } mi_census_shared;
 
 /* A block in use, as its pool's header has it. */

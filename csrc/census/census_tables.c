@@ -42,6 +42,7 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     all->types = request->types;
     all->padding = request->padding;
     all->apart = request->apart;
+    if (request->steady) all->steady = mi_large_steady(request->target);
     all->pool_mask = (uint32_t)layout->pool_size - 1;
     if (layout->pool_size > MI_POOL_WORDS * 64 * MI_UNIT) return MI_E_LAYOUT;
     while ((1u << all->arena_shift) < (uint32_t)layout->arena_size) all->arena_shift++;
@@ -99,8 +100,8 @@ mi_claims *mi_census_claims_open(mi_census_shared *all) {
     mine->lookalikes = mi_os_alloc(MI_LOOKALIKES_MOST * sizeof *mine->lookalikes);
     int large = all->large || !atomic_load(&all->large_known);
     mine->copy = large ? mi_os_alloc(MI_LARGE_COPY) : NULL;
-    mine->copies = large ? mi_page_copies_open(all->target->pid) : NULL;
-    int open = !large || (mine->copy && mine->copies && !mi_window_open(&mine->window, all->pages));
+    mine->copies = large ? mi_page_copies_open(all->target->pid, all->steady) : NULL;
+    int open = !large || (mine->copy && mine->copies && !mi_window_open(&mine->window, all->pages, all->steady));
     mine->opaque = mi_os_alloc(MI_OPAQUE_MOST * sizeof *mine->opaque);
     if (!mine->lookalikes || !mine->opaque || !open || mi_census_walk_open(mine)) {
         mi_census_claims_close(mine);

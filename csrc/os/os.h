@@ -116,6 +116,9 @@ mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_ru
  * only as many were written. */
 mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count);
 
+/* Whether this process has one thread alone: false where the kernel does not tell. */
+int mi_os_is_alone(void);
+
 /* Reads a whole small file (at most size - 1 bytes) and ends it with 0; its length, or -1 with the error set. */
 ssize_t mi_os_slurp(const char *path, char *to, size_t size, mi_error *error);
 /* Reads a file of unknown length into a block of its own, ended by a 0: give it back by mi_os_free(*text, *text_size). */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -442,6 +443,12 @@ mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_ru
 }
 
 /* ---- threads -------------------------------------------------------------------------------------------------------- */
+
+/* A process' folder of threads has a link for each of them, and its own two (fs/proc/base.c, proc_task_getattr). */
+int mi_os_is_alone(void) {
+    struct stat task;
+    return !stat("/proc/self/task", &task) && task.st_nlink == 3;
+}
 
 mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count) {
     char path[64], buffer[4096];

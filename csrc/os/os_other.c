@@ -74,6 +74,8 @@ mi_error mi_os_page_runs(int pagemap, uintptr_t start, uintptr_t end, mi_page_ru
     (void)pagemap, (void)start, (void)end, (void)runs, (void)capacity, (void)count, (void)next;
     return MI_E_ABSENT;
 }
+int mi_os_is_alone(void) { return 0; }
+
 mi_error mi_os_threads(pid_t pid, int32_t *tids, size_t capacity, size_t *count) {
     (void)pid, (void)tids, (void)capacity;
     *count = 0;

@@ -174,9 +174,10 @@ uint64_t mi_pages_bytes(const mi_pages *pages, size_t *hint, uintptr_t start, ui
 
 /* ---- the window ------------------------------------------------------------------------------------------------------ */
 
-mi_error mi_window_open(mi_window *window, const mi_pages *pages) {
+mi_error mi_window_open(mi_window *window, const mi_pages *pages, mi_steady steady) {
     memset(window, 0, sizeof *window);
     window->pages = pages;
+    window->steady = steady;
     window->bytes = mi_os_alloc(WINDOW_MOST);
     return window->bytes ? MI_OK : MI_E_MEMORY;
 }
@@ -187,6 +188,8 @@ void mi_window_close(mi_window *window) {
 }
 
 const void *mi_window_at(mi_window *window, uintptr_t address, size_t size) {
+    const void *there = mi_steady_at(&window->steady, address, size);
+    if (there) return there;
     if (address >= window->start && address - window->start + size <= window->size)
         return window->bytes + (address - window->start);
     mi_hold_is_over(window->hold);
@@ -222,6 +225,7 @@ uintptr_t mi_window_word(mi_window *window, uintptr_t address) {
 enum { COPIES = 32 };
 struct mi_page_copies {
     pid_t pid;
+    mi_steady steady;
     size_t page;
     uintptr_t starts[COPIES]; /* 0: none */
     unsigned char bytes[];
@@ -229,10 +233,11 @@ struct mi_page_copies {
 
 static size_t copies_size(void) { return sizeof(mi_page_copies) + COPIES * mi_os_page_size(); }
 
-mi_page_copies *mi_page_copies_open(pid_t pid) {
+mi_page_copies *mi_page_copies_open(pid_t pid, mi_steady steady) {
     mi_page_copies *copies = mi_os_alloc(copies_size());
     if (!copies) return NULL;
     copies->pid = pid;
+    copies->steady = steady;
     copies->page = mi_os_page_size();
     return copies;
 }
@@ -252,6 +257,11 @@ static const unsigned char *copy_of(mi_page_copies *copies, uintptr_t start) {
 
 int mi_page_copies_read(mi_page_copies *copies, uintptr_t address, void *to, size_t size) {
     unsigned char *at = to;
+    const void *there = mi_steady_at(&copies->steady, address, size);
+    if (there) {
+        memcpy(to, there, size);
+        return 1;
+    }
     while (size) {
         size_t inside = (size_t)(address % copies->page), part = copies->page - inside;
         if (part > size) part = size;

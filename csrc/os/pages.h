@@ -31,8 +31,18 @@ uint64_t mi_pages_bytes(const mi_pages *pages, size_t *hint, uintptr_t start, ui
 /* The first run that ends behind `address`, or pages->count. */
 size_t mi_pages_seek(const mi_pages *pages, size_t *hint, uintptr_t address);
 
+/* Memory that neither changes nor goes while it is looked at: it is read where it lies. No bytes: there is none. */
+typedef struct mi_steady {
+    uintptr_t start;
+    size_t size;
+} mi_steady;
+static inline const void *mi_steady_at(const mi_steady *steady, uintptr_t address, size_t size) {
+    return size <= steady->size && address - steady->start <= steady->size - size ? (const void *)address : NULL;
+}
+
 typedef struct mi_window {
     const mi_pages *pages;
+    mi_steady steady;
     unsigned char *bytes;
     uintptr_t start;
     size_t size;  /* bytes that are valid */
@@ -41,17 +51,17 @@ typedef struct mi_window {
     mi_hold *hold; /* asked at each read; may be NULL */
 } mi_window;
 
-mi_error mi_window_open(mi_window *window, const mi_pages *pages);
+mi_error mi_window_open(mi_window *window, const mi_pages *pages, mi_steady steady);
 void mi_window_close(mi_window *window);
-/* A copy of `size` bytes at `address`, which must not cross a page; NULL when the page was not resident or cannot be
- * read. Valid until the next call. */
+/* A copy of `size` bytes at `address`, which must not cross a page, or these bytes themselves; NULL when the page was not
+ * resident or cannot be read. Valid until the next call. */
 const void *mi_window_at(mi_window *window, uintptr_t address, size_t size);
 /* A word, 0 where it cannot be read. */
 uintptr_t mi_window_word(mi_window *window, uintptr_t address);
 
 /* Copies of pages that were read last, in no order: for small pieces here and there, of which many lie in one page. */
 typedef struct mi_page_copies mi_page_copies;
-mi_page_copies *mi_page_copies_open(pid_t pid); /* NULL: no memory */
+mi_page_copies *mi_page_copies_open(pid_t pid, mi_steady steady); /* NULL: no memory */
 void mi_page_copies_close(mi_page_copies *copies);
 /* False where a page cannot be read. */
 int mi_page_copies_read(mi_page_copies *copies, uintptr_t address, void *to, size_t size);
