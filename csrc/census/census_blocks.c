@@ -28,7 +28,6 @@ mi_error mi_census_find_arenas(mi_census_shared *all) {
     const mi_layout *layout = all->layout;
     const mi_heap *heap = all->heap;
     size_t first = 0;
-    all->low = UINTPTR_MAX;
     for (size_t i = 0; i < heap->arena_count; i++) {
         const mi_arena *arena = &heap->arenas[i];
         uintptr_t start = (uintptr_t)arena->address, pool = (uintptr_t)layout->pool_size;
@@ -38,8 +37,7 @@ mi_error mi_census_find_arenas(mi_census_shared *all) {
         if (carved > heap->pool_count - first) return MI_E_TORN;
         all->spans[i] = (mi_arena_span){start, pools, pools + carved * pool, first};
         first += carved;
-        if (all->spans[i].pools < all->low) all->low = all->spans[i].pools;
-        if (all->spans[i].pools_end > all->high) all->high = all->spans[i].pools_end;
+        mi_near_add(&all->near, all->spans[i].pools, all->spans[i].pools_end);
         span_add(all, start >> all->arena_shift, (uint32_t)i);
         if (start & ((uintptr_t)layout->arena_size - 1)) span_add(all, (start >> all->arena_shift) + 1, (uint32_t)i);
     }

@@ -306,16 +306,31 @@ static uintptr_t try_page(mi_large *large, uintptr_t at, uintptr_t end, int fres
     return mapping->end;
 }
 
-/* The first resident page of [at, end) (`end`: none, or unknown), so that a search touches no other. */
-static uintptr_t next_page(int pagemap, uintptr_t at, uintptr_t end) {
+/* Which pages are resident, read from the page map in runs. */
+typedef struct residence {
+    int pagemap;
+    uintptr_t start; /* of the page of the first entry */
+    size_t count;
     uint64_t entries[512];
+} residence;
+
+/* The first resident page of [at, end) (`end`: none, or unknown), so that a search touches no other. */
+static uintptr_t next_page(residence *read, uintptr_t at, uintptr_t end) {
+    enum { MOST = sizeof read->entries / sizeof *read->entries };
     size_t page = mi_os_page_size();
-    while (at < end) {
-        size_t count = (end - at) / page < 512 ? (end - at) / page : 512;
-        if (!count || mi_os_pagemap_read(pagemap, at, entries, count)) return end;
-        for (size_t i = 0; i < count; i++)
-            if (entries[i] & MI_PAGE_PRESENT) return at + i * page;
-        at += count * page;
+    for (; at < end; at += page) {
+        size_t place = (at - read->start) / page;
+        if (place >= read->count) {
+            size_t count = (end - at + page - 1) / page;
+            read->start = at;
+            read->count = count < MOST ? count : MOST;
+            place = 0;
+            if (mi_os_pagemap_read(read->pagemap, at, read->entries, read->count)) {
+                read->count = 0;
+                return end;
+            }
+        }
+        if (read->entries[place] & MI_PAGE_PRESENT) return at;
     }
     return end;
 }
@@ -323,6 +338,7 @@ static uintptr_t next_page(int pagemap, uintptr_t at, uintptr_t end) {
 /* Chunks that follow one another from the beginning of a gap; with a pagemap also those behind something else. */
 static void look_in_gap(mi_large *large, uintptr_t start, uintptr_t end, int pagemap) {
     size_t page = mi_os_page_size();
+    residence residence = {.pagemap = pagemap};
     int fresh = 1;
     for (uintptr_t at = (start + page - 1) / page * page; at < end && !all_found(large) && !large->failed;) {
         if (mi_target_is_late(large->target)) large->late = 1;
@@ -335,7 +351,7 @@ static void look_in_gap(mi_large *large, uintptr_t start, uintptr_t end, int pag
             continue;
         }
         if (pagemap < 0) return;
-        at = next_page(pagemap, at + page, end);
+        at = next_page(&residence, at + page, end);
     }
 }
 
@@ -397,19 +413,12 @@ void mi_large_sort(mi_large *large) {
     mi_sort(large->spans, large->span_count, sizeof *large->spans);
     large->sorted = large->span_count;
     size_t before = 0;
-    large->low = large->heap_end = large->mapped = large->high = 0;
-    for (size_t i = 0; i < large->span_count; i++) { /* [heap] and what is mapped lie far apart: the widest gap */
-        const mi_large_span *span = &large->spans[i];
-        if (!i) large->low = large->heap_end = large->mapped = span->start;
-        if (i && span->start - span[-1].end > large->mapped - large->heap_end) {
-            large->heap_end = span[-1].end;
-            large->mapped = span->start;
-        }
-        if (span->end > large->high) large->high = span->end;
-    }
+    memset(&large->near, 0, sizeof large->near);
     for (size_t i = 0; i < large->span_count; i++) {
-        large->spans[i].before = before;
-        before += words_of(&large->spans[i]);
+        mi_large_span *span = &large->spans[i];
+        mi_near_add(&large->near, span->start, span->end);
+        span->before = before;
+        before += words_of(span);
     }
 }
 

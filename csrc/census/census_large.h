@@ -11,6 +11,7 @@
 
 #include "glibc_heap.h"
 #include "mimalloc.h"
+#include "near.h"
 #include "obmalloc.h"
 
 enum { MI_LARGE_SIZES = 64, MI_LARGE_NO_CLASS = MI_LARGE_SIZES };
@@ -50,9 +51,9 @@ typedef struct mi_large {
     mi_window window;
     mi_glibc glibc;
     mi_malloc_kind malloc;
-    mi_large_span *spans;                  /* ascending */
-    size_t span_count, span_room, sorted;  /* sorted: the first ones are, and can be found */
-    uintptr_t low, heap_end, mapped, high; /* all spans lie in [low, heap_end) or [mapped, high) */
+    mi_large_span *spans;                 /* ascending */
+    size_t span_count, span_room, sorted; /* sorted: the first ones are, and can be found */
+    mi_near near;                         /* spans, as far as they are sorted */
     _Atomic uint64_t *map;
     size_t map_words, map_room;
     mi_large_totals totals;
@@ -95,10 +96,6 @@ void mi_large_reset(mi_large *large);
 
 /* The span that holds `address`, or NULL. */
 const mi_large_span *mi_large_span_of(const mi_large *large, uintptr_t address);
-/* False where no span is near: asked before one is looked for. */
-static inline int mi_large_may_hold(const mi_large *large, uintptr_t address) {
-    return (address >= large->low && address < large->heap_end) || (address >= large->mapped && address < large->high);
-}
 /* The chunk whose user's bytes begin at `address`; 0 when none does. */
 int mi_large_at(const mi_large *large, uintptr_t address, mi_large_chunk *chunk);
 /* The span that word `at` of all spans in their order belongs to. */

@@ -62,7 +62,7 @@ typedef struct mi_census_shared {
     mi_pool_key *pools;        /* as mi_heap.pools */
     _Atomic uint64_t *claimed; /* one bit for each block of the pools in use */
     size_t claimed_words;
-    uintptr_t low, high; /* pools lie between them */
+    mi_near near; /* pools */
     uint32_t padding, pool_mask;
     uint32_t reciprocal[MI_MAX_SIZE_CLASSES];
     mi_proof proofs[MI_MAX_SIZE_CLASSES];                /* by size class of the small path */
@@ -202,7 +202,7 @@ int mi_census_find(mi_claims *mine, uintptr_t address, mi_census_block *block);
 /* Whether a word may be the address of a block or chunk: most that are read one by one are not, and end here. */
 static inline int mi_census_may_be_block(const mi_census_shared *all, uintptr_t word) {
     if (!word || word % MI_UNIT) return 0;
-    return (word >= all->low && word < all->high) || (mi_census_large(all) && mi_large_may_hold(all->large, word));
+    return mi_near_has(&all->near, word) || (mi_census_large(all) && mi_near_has(&all->large->near, word));
 }
 /* Copies bytes of an arena or of malloc's heaps; false when the address is in neither. */
 int mi_census_read(const mi_claims *mine, uintptr_t address, void *to, size_t size);
