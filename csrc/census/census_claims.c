@@ -117,21 +117,29 @@ static inline int locate(mi_claims *mine, uintptr_t address, mi_owner owner, siz
     return 0;
 }
 
-/* The claim of a block that is in use. */
-static inline int take(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size, const mi_census_block *block) {
-    const mi_census_shared *all = mine->all;
+/* What is told of single blocks, where that was asked for. */
+static __attribute__((noinline)) void note_block(mi_claims *mine, uintptr_t address, mi_owner owner) {
+    mi_census_shared *all = mine->all;
     uintptr_t start = address - all->padding;
-    if (set_claimed(all, block->bit)) return claim_again(mine, start, block->size);
-    if (all->owners) mi_census_note_owner(mine->all, mi_census_span_near(mine, start), start, owner);
+    if (all->owners) mi_census_note_owner(all, mi_census_span_near(mine, start), start, owner);
     if (all->apart) mi_census_apart_claimed(all->apart, address, owner);
-    mi_census_row *row = &mine->buffers[owner];
+}
+
+/* The claim of a block that is in use. Made for every buffer of the heap. */
+static inline __attribute__((always_inline)) int take(mi_claims *mine, uintptr_t address, mi_owner owner, size_t size,
+                                                      size_t bit, uint32_t class) {
+    const mi_census_shared *all = mine->all;
+    uint32_t padding = all->padding, room = (class + 1) * MI_UNIT;
+    uintptr_t start = address - padding;
+    if (set_claimed(all, bit)) return claim_again(mine, start, room);
+    if (all->owners || all->apart) note_block(mine, address, owner);
     size_t asked = asked_for(mine, address, owner, size);
-    row->blocks[block->size_class]++;
-    if (asked && asked + all->padding * 3 / 2 <= block->size)
-        row->requested_bytes += asked;
-    else
-        row->unasked++;
-    if (may_look_like_object(all, start, block->size_class)) take_back(mine, start, block->size_class);
+    int told = asked && asked + padding * 3 / 2 <= room;
+    mi_census_row *row = &mine->buffers[owner];
+    row->blocks[class]++;
+    row->requested_bytes += told ? asked : 0;
+    row->unasked += !told;
+    if (may_look_like_object(all, start, class)) take_back(mine, start, class);
     return 1;
 }
 
@@ -148,14 +156,14 @@ int mi_census_claim(mi_claims *mine, uintptr_t address, mi_owner owner, size_t s
             return 0;
         }
     }
-    return take(mine, address, owner, size, &block);
+    return take(mine, address, owner, size, block.bit, block.size_class);
 }
 
 /* What waits longest. */
 static inline void take_first(mi_claims *mine, mi_claim_order *order) {
     if (!order->address) return;
     mine->claimer = order->claimer;
-    take(mine, order->address, order->owner, order->size, &order->block);
+    take(mine, order->address, order->owner, order->size, order->bit, order->class);
     order->address = 0;
 }
 
@@ -166,7 +174,7 @@ void mi_census_claim_later(mi_claims *mine, uintptr_t claimer, uintptr_t address
     take_first(mine, order);
     mine->claimer = claimer;
     if (!locate(mine, address, owner, size, &block, &claimed)) return;
-    *order = (mi_claim_order){address, claimer, size, block, owner};
+    *order = (mi_claim_order){address, claimer, size, block.bit, block.size_class, owner};
     __builtin_prefetch((const void *)(address - mine->all->padding)); /* all that may_look_like_object() asks for */
     __builtin_prefetch((const void *)(address + MI_PLACES * MI_PLACE_BYTES - sizeof(uintptr_t)));
     __builtin_prefetch((const void *)&mine->all->claimed[block.bit / 64], 1);

@@ -101,8 +101,8 @@ enum { MI_CENSUS_LARGE = MI_MAX_SIZE_CLASSES };
 /* A claim that waits: while its memory is fetched, where the block is known, or until malloc's chunks are. Address 0: none. */
 typedef struct mi_claim_order {
     uintptr_t address, claimer;
-    size_t size;
-    mi_census_block block;
+    size_t size, bit;
+    uint32_t class;
     mi_owner owner;
 } mi_claim_order;
 
