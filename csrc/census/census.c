@@ -6,7 +6,7 @@
 
 typedef struct round_state {
     mi_census_shared all;
-    mi_large large;
+    mi_census_ahead *ahead;
     mi_claims *workers[MI_CENSUS_MAX_THREADS];
     int threads;
 } round_state;
@@ -14,16 +14,11 @@ typedef struct round_state {
 /* What is freed and waits may still look like an object, which then was counted: a claim takes it back. */
 static void claim_waiting(void *claims, uintptr_t address) { mi_census_claim(claims, address, MI_OWNER_WAITING, 0); }
 
-/* Sleeps until the word is `value`. */
-static void await(_Atomic uint32_t *word, uint32_t value) {
-    const uint64_t second = 1000000000;
-    for (uint32_t now; (now = atomic_load_explicit(word, memory_order_acquire)) != value;)
-        mi_os_wait_word(word, now, mi_os_now_ns() + second);
-}
-
 /* ---- malloc's chunks --------------------------------------------------------------------------------------------------- */
 
-void mi_census_await_large(const mi_census_shared *all) { await(&((mi_census_shared *)all)->large_known, 1); }
+void mi_census_await_large(const mi_census_shared *all) {
+    mi_os_await_change(&((mi_census_shared *)all)->large_known, 0);
+}
 
 static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census) {
     all->large = large;
@@ -40,12 +35,15 @@ static void keep_large(mi_census_shared *all, mi_large *large, mi_census *census
 
 /* Finds them, unless they are known. */
 static void find_large(round_state *round, const mi_census_request *request, mi_census *census) {
-    if (atomic_load(&round->all.large_known)) return;
-    census->large_error = mi_large_open(&round->large, request->target, request->heap,
-                                        (size_t)request->layout->arena_size, request->mimalloc, round->all.steady);
-    if (!census->large_error) keep_large(&round->all, &round->large, census);
-    atomic_store_explicit(&round->all.large_known, 1, memory_order_release);
-    mi_os_wake_word(&round->all.large_known);
+    mi_census_shared *all = &round->all;
+    if (atomic_load(&all->large_known)) return;
+    mi_large *large = &round->ahead->large;
+    mi_error begun = mi_census_ahead_large(round->ahead);
+    census->large_error =
+        mi_large_finish(large, begun, request->heap, (size_t)request->layout->arena_size, request->mimalloc);
+    if (!census->large_error) keep_large(all, large, census);
+    atomic_store_explicit(&all->large_known, 1, memory_order_release);
+    mi_os_wake_word(&all->large_known);
 }
 
 /* ---- rounds -------------------------------------------------------------------------------------------------------------- */
@@ -57,7 +55,7 @@ static void *help(void *argument) {
     mi_census_walk(mine);
     atomic_fetch_sub(&all->walking, 1);
     mi_os_wake_word(&all->walking);
-    await(&all->roots_open, 1);
+    mi_os_await_change(&all->roots_open, 0);
     mi_census_claim_root_words(mine);
     return NULL;
 }
@@ -81,6 +79,8 @@ static void walk_once(round_state *round, const mi_census_request *request, mi_c
     mi_claims *first = round->workers[0];
     for (int i = 1; i < round->threads; i++) {
         atomic_fetch_add(&all->walking, 1);
+        if (mi_census_ahead_help(round->ahead, help, round->workers[i])) continue;
+        if (!all->large_known) mi_census_ahead_large(round->ahead); /* making a thread takes memory from malloc */
         running[i] = !pthread_create(&started[i], NULL, help, round->workers[i]);
         if (!running[i]) atomic_fetch_sub(&all->walking, 1);
     }
@@ -88,7 +88,7 @@ static void walk_once(round_state *round, const mi_census_request *request, mi_c
     set_roots(round, request);
     mi_census_claim_types(first);
     mi_census_walk(first);
-    await(&all->walking, 0);
+    for (uint32_t walking; (walking = atomic_load(&all->walking));) mi_os_await_change(&all->walking, walking);
     for (int i = 0; i < round->threads; i++) mi_census_claim_opaque(round->workers[i]);
     mi_census_claim_lent(first, request->lent, request->lent_count);
     /* Last: structures of C may hold words that were pointers once, to what belongs to an object now. */
@@ -99,6 +99,7 @@ static void walk_once(round_state *round, const mi_census_request *request, mi_c
     mi_census_claim_root_words(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
+    mi_census_ahead_join(round->ahead);
 }
 
 static size_t lookalikes_of(round_state *round, mi_lookalike *all) {
@@ -173,7 +174,7 @@ static int threads_for(const mi_census_request *request, const mi_large *large) 
 }
 
 mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
-    round_state round = {0};
+    round_state round = {.ahead = request->ahead};
     memset(census, 0, sizeof *census);
     const mi_layout *layout = request->layout;
     if (layout->object_refcount == MI_ABSENT && layout->object_ref_local == MI_ABSENT) return MI_E_ABSENT;
@@ -186,8 +187,8 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     uint64_t begun = mi_os_now_ns();
     census->large_error = MI_E_ABSENT;
     round.all.classes = (size_t)layout->size_classes;
-    round.all.pages = &round.large.pages;
-    round.all.large_known = request->small_only && !request->mimalloc;
+    round.all.pages = &request->ahead->large.pages;
+    round.all.large_known = request->ahead->small_only && !request->mimalloc;
     round.threads = threads_for(request, NULL);
     /* the pools alone may ask for several threads, which need not wait then; mimalloc's blocks are in the same map */
     if (!error && (round.threads == 1 || request->mimalloc)) {
@@ -202,7 +203,6 @@ mi_error mi_census_take(const mi_census_request *request, mi_census *census) {
     round_close(&round);
     mi_census_contents_close(&round.all);
     mi_census_shared_close(&round.all);
-    mi_large_close(&round.large);
     if (error) mi_census_free(census);
     return error;
 }

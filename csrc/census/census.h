@@ -10,6 +10,7 @@
 #ifndef MI_CENSUS_H
 #define MI_CENSUS_H
 
+#include "census_ahead.h"
 #include "census_frames.h"
 #include "census_large.h"
 #include "owners.h"
@@ -152,10 +153,9 @@ typedef struct mi_census_request {
     const mi_layout *layout;
     const mi_heap *heap; /* with its pools: MI_WALK_POOLS */
     const mi_types *types;
+    mi_census_ahead *ahead;           /* with its types read */
     uint32_t padding;                 /* what a debug allocator puts before a block */
     int threads;                      /* 0: as many as help */
-    int small_only;                   /* malloc's heaps are left out: large_error is MI_E_ABSENT */
-    int steady;                       /* nothing else runs in the process that could change its memory */
     int guesses;                      /* look for what points to unknown blocks: as long again as the walk */
     int list;                         /* what each block was taken for */
     const mi_mimalloc_walk *mimalloc; /* of free-threaded builds, while the world is stopped; else NULL */

@@ -21,7 +21,20 @@ static mi_frames frames_of(const mi_census_job *order, const mi_runtime *runtime
 }
 
 /* A frozen copy is alone; the process itself stands still where it has no other thread, which the GIL does not stop. */
-static int is_steady(const mi_census_job *order) { return !order->runtime && (order->frozen || mi_os_is_alone()); }
+static mi_steady steady_of(const mi_target *target, const mi_census_job *order) {
+    if (order->runtime || !(order->frozen || mi_os_is_alone())) return (mi_steady){0};
+    return mi_large_steady(target);
+}
+
+static mi_census_ahead ahead_of(const mi_target *target, const mi_census_job *order) {
+    return (mi_census_ahead){.target = target,
+                             .layout = order->request.layout,
+                             .steady = steady_of(target, order),
+                             .small_only = order->small_only,
+                             .types = order->own_types,
+                             .addresses = order->type_addresses,
+                             .count = order->type_count};
+}
 
 /* ---- builds without a GIL --------------------------------------------------------------------------------------------- */
 
@@ -64,9 +77,11 @@ static mi_error take_stopped(mi_mimalloc_walk *walk, const mi_target *target, co
     request.mimalloc = walk;
     request.roots = roots;
     request.root_count = walk->owner_count + 1;
-    request.steady = is_steady(order);
     if (order->frozen) request.threads = 1;
+    mi_census_ahead ahead = ahead_of(&now, order);
+    request.ahead = &ahead;
     error = roots ? mi_census_take(&request, census) : MI_E_MEMORY;
+    mi_census_ahead_close(&ahead);
     order->found->thread_count = frames.count;
     mi_os_free(roots, size);
     mi_target_close(&now);
@@ -120,18 +135,22 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
     else
         error = mi_runtime_open(&runtime, target, request.layout);
     if (error) return error;
+    if (order->frozen) request.threads = 1; /* a thread's stack would come from malloc, whose locks may be held */
+    mi_census_ahead ahead = ahead_of(target, order);
+    mi_census_ahead_begin(&ahead, request.threads);
     error = mi_heap_walk_all(&runtime, order->self, order->hidden, what, &walk);
     request.target = target;
     request.heap = &walk.heap;
+    request.ahead = &ahead;
+    mi_error types_error = mi_census_ahead_types(&ahead);
+    if (!error) error = types_error;
     if (!error) error = mi_others_open(&others, &runtime, order, &walk);
     request.roots = others.roots;
     request.root_count = others.root_count;
-    request.steady = is_steady(order);
     if (others.has_types) request.types = &others.types;
     mi_frames frames = frames_of(order, &runtime);
     /* up to 3.12 a C stack leads to the frames, and that of another process is not in its copy */
     if (!order->runtime || request.layout->thread_frame != MI_ABSENT) request.frames = &frames;
-    if (order->frozen) request.threads = 1; /* a thread's stack would come from malloc, whose locks may be held */
     if (!error) error = mi_census_take(&request, &census);
     if (!error) {
         keep_walk(order->found, &walk);
@@ -141,6 +160,7 @@ mi_error mi_census_job_run(const mi_target *target, void *job) {
         mi_others_names(&others, target, order, census.objects);
         keep_census(order, &census);
     }
+    mi_census_ahead_close(&ahead);
     mi_others_close(&others);
     mi_heap_walk_free(&walk);
     return error;

@@ -32,11 +32,15 @@ typedef struct mi_census_job {
     uintptr_t self;               /* the interpreter whose GIL the caller holds */
     const mi_arena_table *hidden; /* see heap_walk.h */
     int frozen;                   /* in a copy, where nothing moves: one native thread, all interpreters */
-    mi_census_request request;    /* without target, heap and roots */
-    uintptr_t tuple_type;         /* `tuple`, where types of other interpreters are looked for */
-    size_t others_room;           /* how many of them at most; 0: they are not looked for */
-    mi_census_sum *rows;          /* one a type and one for each of others_room, zeroed */
-    mi_type_name *other_names;    /* others_room of them, zeroed: filled for those that have objects */
+    int small_only;               /* malloc's heaps are left out: large_error is MI_E_ABSENT */
+    mi_census_request request;    /* without target, heap, ahead and roots */
+    mi_types *own_types;          /* the same as request.types, where they are to be read; NULL: they are */
+    const uintptr_t *type_addresses;
+    size_t type_count;
+    uintptr_t tuple_type;      /* `tuple`, where types of other interpreters are looked for */
+    size_t others_room;        /* how many of them at most; 0: they are not looked for */
+    mi_census_sum *rows;       /* one a type and one for each of others_room, zeroed */
+    mi_type_name *other_names; /* others_room of them, zeroed: filled for those that have objects */
     mi_census_found *found;
 } mi_census_job;
 

@@ -478,7 +478,7 @@ static void find_data(mi_large *large, const mi_objects *objects) {
     }
 }
 
-static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_size, const mi_mimalloc_walk *mimalloc) {
+static mi_error find_chunks(mi_large *large) {
     const mi_maps *maps = &large->target->maps;
     mi_objects objects;
     const mi_object *by = NULL;
@@ -495,20 +495,25 @@ static mi_error find_chunks(mi_large *large, const mi_heap *heap, size_t arena_s
     walk_main(large);
     for (size_t at = 0; at < large->glibc.heap_count; at++)
         walk_heap(large, large->glibc.heaps[at].arena, large->glibc.heaps[at].chunks, large->glibc.heaps[at].end);
-    error = find_mmapped(large, heap, arena_size, mimalloc);
-    mi_large_sort(large);
-    if (large->glibc.has_parameters && large->glibc.mmapped_count > large->totals.mmapped_chunks)
-        large->totals.missing_chunks = large->glibc.mmapped_count - large->totals.mmapped_chunks;
-    return error ? error : large->failed ? MI_E_MEMORY : MI_OK;
+    return large->failed ? MI_E_MEMORY : MI_OK;
 }
 
-mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
-                       const mi_mimalloc_walk *mimalloc, mi_steady steady) {
+mi_error mi_large_begin(mi_large *large, const mi_target *target, mi_steady steady) {
     memset(large, 0, sizeof *large);
     large->target = target;
     mi_error error = map_runs(large);
     if (!error) error = mi_window_open(&large->window, &large->pages, steady);
-    if (!error) error = find_chunks(large, heap, arena_size, mimalloc);
+    return error ? error : find_chunks(large);
+}
+
+mi_error mi_large_finish(mi_large *large, mi_error begun, const mi_heap *heap, size_t arena_size,
+                         const mi_mimalloc_walk *mimalloc) {
+    mi_error error = begun;
+    if (!error) error = find_mmapped(large, heap, arena_size, mimalloc);
+    if (!begun) mi_large_sort(large);
+    if (!begun && large->glibc.has_parameters && large->glibc.mmapped_count > large->totals.mmapped_chunks)
+        large->totals.missing_chunks = large->glibc.mmapped_count - large->totals.mmapped_chunks;
+    if (!error && large->failed) error = MI_E_MEMORY;
     if (!mimalloc || error == MI_E_MEMORY) return error;
     large->malloc_error = error;
     return mi_large_add_mimalloc(large, mimalloc);

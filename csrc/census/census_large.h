@@ -77,11 +77,14 @@ typedef struct mi_large_chunk {
     uint16_t class, untyped; /* as its span's */
 } mi_large_chunk;
 
-/* Finds and enters all chunks of this process. MI_E_ABSENT: another malloc is in force (large->malloc says which).
- * `heap` names pymalloc's arenas, which are no chunks; `mimalloc` (may be NULL) is a walk whose pages are entered, too: then
- * nothing but MI_E_MEMORY is an error, and large->malloc_error tells of malloc. steady -- see mi_large_steady() */
-mi_error mi_large_open(mi_large *large, const mi_target *target, const mi_heap *heap, size_t arena_size,
-                       const mi_mimalloc_walk *mimalloc, mi_steady steady);
+/* Finds and enters the chunks of malloc's heaps in this process. MI_E_ABSENT: another malloc is in force (large->malloc says
+ * which). steady -- see mi_large_steady() */
+mi_error mi_large_begin(mi_large *large, const mi_target *target, mi_steady steady);
+/* Then the mmapped ones. `begun` is what mi_large_begin() returned; `heap` names pymalloc's arenas, which are no chunks;
+ * `mimalloc` (may be NULL) is a walk whose pages are entered, too: then nothing but MI_E_MEMORY is an error, and
+ * large->malloc_error tells of malloc. */
+mi_error mi_large_finish(mi_large *large, mi_error begun, const mi_heap *heap, size_t arena_size,
+                         const mi_mimalloc_walk *mimalloc);
 void mi_large_close(mi_large *large);
 /* [heap] of a process in which nothing else runs: no other thread of it can change it or give it back. */
 mi_steady mi_large_steady(const mi_target *target);

@@ -74,7 +74,7 @@ mi_error mi_census_outside_run(const mi_target *self, void *job) {
     census.rows = order->rows;
     census.runtime = runtime.address;
     census.frozen = 1;
-    census.request.small_only = 1; /* what leads to malloc's heaps is our own C library's, which stays */
+    census.small_only = 1; /* what leads to malloc's heaps is our own C library's, which stays */
     error = mi_census_job_run(&outside.target, &census);
     if (!error) read_names(&outside, &types);
     return error; /* the copy ends: nothing is given back */

@@ -42,7 +42,7 @@ mi_error mi_census_shared_open(mi_census_shared *all, const mi_census_request *r
     all->types = request->types;
     all->padding = request->padding;
     all->apart = request->apart;
-    if (request->steady) all->steady = mi_large_steady(request->target);
+    all->steady = request->ahead->steady;
     all->pool_mask = (uint32_t)layout->pool_size - 1;
     if (layout->pool_size > MI_POOL_WORDS * 64 * MI_UNIT) return MI_E_LAYOUT;
     while ((1u << all->arena_shift) < (uint32_t)layout->arena_size) all->arena_shift++;

@@ -41,6 +41,12 @@ void mi_os_sleep_ns(uint64_t ns);
 /* Sleeps while *word is `value`, until `ns` of mi_os_now_ns() at the latest; may wake early. One system call, no lock. */
 void mi_os_wait_word(_Atomic uint32_t *word, uint32_t value, uint64_t ns);
 void mi_os_wake_word(_Atomic uint32_t *word); /* all that sleep on it */
+/* Sleeps as long as *word is `value`: who changes it wakes. */
+static inline void mi_os_await_change(_Atomic uint32_t *word, uint32_t value) {
+    const uint64_t second = 1000000000;
+    while (atomic_load_explicit(word, memory_order_acquire) == value)
+        mi_os_wait_word(word, value, mi_os_now_ns() + second);
+}
 
 /* ---- memory of a process ----------------------------------------------------------------------------------------- */
 

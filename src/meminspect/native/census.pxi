@@ -141,6 +141,9 @@ cdef extern from "census_job.h":
         const mi_arena_table *hidden
         int frozen
         mi_census_request request
+        mi_types *own_types
+        const uintptr_t *type_addresses
+        size_t type_count
         uintptr_t tuple_type
         size_t others_room
         mi_census_sum *rows
@@ -552,7 +555,10 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
     if copied:
         room = clone_room() if room_bytes is None else (room_bytes, "room_bytes")
     memset(&own_types, 0, sizeof(own_types))
-    if beside is None:
+    memset(&job, 0, sizeof(job))
+    if beside is None and not copied and not layout.free_threaded:  # by the job, which may have a thread for it
+        job.own_types, job.type_addresses, job.type_count = types, <const uintptr_t *><const char *>addresses, len(held)
+    elif beside is None:
         check(mi_types_read(types, &guard.target, layout, <const uintptr_t *><const char *>addresses, len(held)))
     else:  # its types, which no list holds: that would be in the graph
         resident = number_in(slurp_path(b"/proc/self/status"), b"RssAnon")
@@ -564,10 +570,9 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
         moment.graph, moment.graph_error = &graph_job, <mi_error *>graph_error_kept.room
     memset(&told, 0, sizeof(told))
     try:
-        memset(&job, 0, sizeof(job))
         job.self, job.frozen = self, copied
         job.tuple_type, job.others_room = <uintptr_t><PyObject *>tuple, MI_HEAP_TYPES if others else 0
-        result.open(&job, types.count)
+        result.open(&job, types.count + job.type_count)
         job.request.layout, job.request.types = layout, types
         job.request.padding = 16 if allocator.debug else 0
         job.request.threads, job.request.guesses, job.request.list = threads, guesses, blocks or sites
@@ -592,7 +597,7 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
                 if consistent:
                     raise
                 job.frozen = copied = False
-                result.open(&job, types.count)
+                result.open(&job, types.count + job.type_count)
                 check(mi_target_refresh(&guard.target))
                 own_table(&guard.target, layout, &table, &hidden)
                 held_from = mi_os_now_ns()
