@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def added(rows: Iterable[Row]) -> tuple[int, ...]:
-    return tuple(sum(column) for column in zip(*(row.sum() for row in rows), strict=True))
+    return tuple(sum(column) for column in zip(Row({}).sum(), *(row.sum() for row in rows), strict=True))
 
 
 def size_classes(*parts: list[Row]) -> list[tuple[int, ...]]:
@@ -60,7 +60,7 @@ def raw_census(
         "types": [(*names, row.sum()) for *names, row in types],
         "buffers": [(owner, row.sum()) for owner, row in buffers],
         "free_lists": [(name, row.sum()) for name, row in free_lists],
-        "unknown": unknown.sum(), "live": added(chain(*parts)),
+        "objects": added(parts[0]), "unknown": unknown.sum(), "live": added(chain(*parts)),
         "guesses": {1: [("object", (b"re", b"Scanner"), 40, 5), ("buffer", None, 0, 2)]},
         "large_guesses": [],
         "large": False, "large_reason": "malloc's heaps were not walked", "malloc": None, "padding_bytes": 0,
