@@ -312,7 +312,7 @@ static mi_error walk_arena(walk *walk, const arena_entry *entry, const arena_ent
 
 static mi_error grow(void **block, size_t *room, size_t wanted, size_t item) {
     if (wanted <= *room && *block) return MI_OK;
-    void *grown = mi_os_realloc(*block, *room * item, wanted * item);
+    void *grown = *block ? mi_os_realloc(*block, *room * item, wanted * item) : mi_os_alloc_whole(wanted * item);
     if (!grown) return MI_E_MEMORY;
     *block = grown;
     *room = wanted;
