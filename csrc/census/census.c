@@ -99,7 +99,7 @@ static void walk_once(round_state *round, const mi_census_request *request, mi_c
     mi_census_claim_root_words(first);
     for (int i = 1; i < round->threads; i++)
         if (running[i]) pthread_join(started[i], NULL);
-    mi_census_ahead_join(round->ahead);
+    mi_census_ahead_await(round->ahead);
 }
 
 static size_t lookalikes_of(round_state *round, mi_lookalike *all) {

@@ -24,7 +24,9 @@ static void *run(void *argument) {
     read_types(ahead);
     begin_large(ahead);
     mi_os_await_change(&ahead->turn, TURN_WAITS);
-    return atomic_load_explicit(&ahead->turn, memory_order_acquire) == TURN_HELPS ? ahead->help(ahead->argument) : NULL;
+    if (atomic_load_explicit(&ahead->turn, memory_order_acquire) == TURN_HELPS) ahead->help(ahead->argument);
+    tell(&ahead->helped, 1);
+    return NULL;
 }
 
 /* Whether the heap may be one that two threads walk: its headers, which tell, are not read yet. */
@@ -63,14 +65,15 @@ int mi_census_ahead_help(mi_census_ahead *ahead, void *(*help)(void *), void *ar
     return 1;
 }
 
-void mi_census_ahead_join(mi_census_ahead *ahead) {
-    if (!ahead->running) return;
-    if (atomic_load_explicit(&ahead->turn, memory_order_relaxed) == TURN_WAITS) tell(&ahead->turn, TURN_ENDS);
-    pthread_join(ahead->thread, NULL);
-    ahead->running = 0;
+void mi_census_ahead_await(mi_census_ahead *ahead) {
+    if (ahead->running && atomic_load_explicit(&ahead->turn, memory_order_relaxed) == TURN_HELPS)
+        mi_os_await_change(&ahead->helped, 0);
 }
 
 void mi_census_ahead_close(mi_census_ahead *ahead) {
-    mi_census_ahead_join(ahead);
+    if (ahead->running) {
+        if (atomic_load_explicit(&ahead->turn, memory_order_relaxed) == TURN_WAITS) tell(&ahead->turn, TURN_ENDS);
+        pthread_join(ahead->thread, NULL);
+    }
     mi_large_close(&ahead->large);
 }

@@ -20,7 +20,7 @@ typedef struct mi_census_ahead {
     size_t count;
     mi_error types_error, large_error;
     mi_large large;
-    _Atomic uint32_t types_read, large_begun, turn;
+    _Atomic uint32_t types_read, large_begun, turn, helped;
     pthread_t thread;
     int running;
     void *(*help)(void *);
@@ -34,8 +34,9 @@ mi_error mi_census_ahead_types(mi_census_ahead *ahead);
 mi_error mi_census_ahead_large(mi_census_ahead *ahead);
 /* Has the thread call `help`, once, if there is one. */
 int mi_census_ahead_help(mi_census_ahead *ahead, void *(*help)(void *), void *argument);
-/* Waits for the thread to end. */
-void mi_census_ahead_join(mi_census_ahead *ahead);
+/* Waits until `help` has returned, if it was called. */
+void mi_census_ahead_await(mi_census_ahead *ahead);
+/* Waits for the thread to end, too. */
 void mi_census_ahead_close(mi_census_ahead *ahead);
 
 #endif

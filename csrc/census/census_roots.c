@@ -127,7 +127,7 @@ void mi_census_claim_kept(mi_claims *mine) {
 }
 
 void mi_census_claim_root_words(mi_claims *mine) {
-    enum { PIECE = 1024 }; /* words */
+    enum { PIECE = 256 }; /* words */
     mi_census_shared *all = mine->all;
     size_t wanted = atomic_fetch_add(&all->next_piece, 1), piece = 0;
     for (size_t i = 0; i <= all->root_count; i++) {
