@@ -128,14 +128,15 @@ static inline uintptr_t word_at(const unsigned char *place) {
 static inline __attribute__((always_inline)) mi_met_type *met_at(const pool_walk *walk, const unsigned char *place) {
     uintptr_t word = word_at(place);
     mi_met_type *met = &walk->met[place_of(word)];
-    if (met->word == word) return met;
+    if (__builtin_expect(met->word == word, 1)) return met;
     return mi_types_pass(walk->filter, mi_types_hash(word)) ? meet(walk->mine, word) : NULL;
 }
 
-/* An object whose size grows with a number. `type`: where its type is. */
-static inline __attribute__((always_inline)) void add_size(mi_met_type *met, const unsigned char *type, uint32_t room) {
+/* An object whose size grows with a number, which may have a sign. `type`: where its type is. */
+static inline __attribute__((always_inline)) void add_size(mi_met_type *met, const unsigned char *type, uint32_t room,
+                                                           int signs) {
     int64_t number = mi_size_number(type, met->number);
-    uint64_t count = (uint64_t)(number < 0 ? -number : number) >> met->shift;
+    uint64_t count = (uint64_t)(signs && number < 0 ? -number : number) >> met->shift;
     if (count < met->fewest) count = met->fewest;
     uint64_t size = met->base + count * met->unit;
     met->asked += (int64_t)(size > room ? met->least : size);
@@ -179,7 +180,7 @@ static __attribute__((noinline)) void work_on(const pool_walk *walk, mi_met_type
 /* The rule of object_proof.h (mi_proof_ask; builds that count references in two places have no pools), and what is to be
  * done. `type`: where the type of an object in the block's first place is. */
 static inline __attribute__((always_inline)) void look_at(const pool_walk *walk, const unsigned char *type,
-                                                          int excludes) {
+                                                          int excludes, int signs) {
     const unsigned char *first = type;
     uint32_t place = 0;
     mi_met_type *met = met_at(walk, type);
@@ -197,13 +198,13 @@ static inline __attribute__((always_inline)) void look_at(const pool_walk *walk,
     if (met->fit - place > walk->room) return;
     uint64_t count;
     memcpy(&count, type + walk->count, sizeof count);
-    if (count & walk->bits.never || !(count & walk->bits.some)) return;
+    if (!mi_count_lives(walk->bits, count)) return;
     if (excludes && mi_census_is_excluded(walk->mine->all, (uintptr_t)first - walk->type)) return;
     met->counts[walk->class]++;
     if (met->work == WORK_NONE) return;
     if (met->work == WORK_SIZE ||
         (met->work == WORK_STR && mi_str_is_whole(walk->layout, type - walk->layout->object_type)))
-        add_size(met, type, walk->room);
+        add_size(met, type, walk->room, signs);
     else if (met->work == WORK_INLINE)
         add_inline(walk, met, type - walk->layout->object_type);
     else
@@ -220,8 +221,8 @@ static inline void fetch(uintptr_t pool, uint32_t word) {
 }
 
 /* `next`: the pool to be walked behind it, which is fetched meanwhile. */
-static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, size_t place, uintptr_t next,
-                                                            int excludes) {
+static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, size_t place, uintptr_t next, int excludes,
+                                                            int signs) {
     const mi_census_shared *all = mine->all;
     const mi_pool *pool = &all->heap->pools[place];
     uint32_t class = pool->size_class, size = (class + 1) * MI_UNIT;
@@ -243,7 +244,7 @@ static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, siz
         uintptr_t end = first + (uintptr_t)all->pools[place].touched * size;
         for (uintptr_t block = first; block < end; block += size) {
             __builtin_prefetch((const void *)(block + (next - start)));
-            look_at(&walk, types + block, excludes);
+            look_at(&walk, types + block, excludes, signs);
         }
         return;
     }
@@ -251,16 +252,21 @@ static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, siz
     mi_census_live_blocks(all, place, live);
     for (uint32_t word = 0; word < MI_POOL_WORDS; word++) {
         fetch(next, word);
-        for (uint64_t bits = live[word]; bits;) look_at(&walk, types + start + mi_census_next(&bits, word), excludes);
+        for (uint64_t bits = live[word]; bits;)
+            look_at(&walk, types + start + mi_census_next(&bits, word), excludes, signs);
     }
 }
 
-/* The usual case, and the one that looks for each block among those that are none, apart from each other. */
+/* The usual case; where ints have their sign in the number of their digits (up to 3.11); and the one that looks for each
+ * block among those that are none. Apart from each other. */
 static __attribute__((noinline)) void walk_plain(mi_claims *mine, size_t place, uintptr_t next) {
-    walk_pool(mine, place, next, 0);
+    walk_pool(mine, place, next, 0, 0);
+}
+static __attribute__((noinline)) void walk_signed(mi_claims *mine, size_t place, uintptr_t next) {
+    walk_pool(mine, place, next, 0, 1);
 }
 static __attribute__((noinline)) void walk_excluding(mi_claims *mine, size_t place, uintptr_t next) {
-    walk_pool(mine, place, next, 1);
+    walk_pool(mine, place, next, 1, 1);
 }
 
 void mi_census_walk(mi_claims *mine) {
@@ -268,7 +274,9 @@ void mi_census_walk(mi_claims *mine) {
     mi_census_shared *all = mine->all;
     const mi_pool *pools = all->heap->pools;
     size_t count = all->heap->pool_count;
-    void (*walk)(mi_claims *, size_t, uintptr_t) = all->excluded_count ? walk_excluding : walk_plain;
+    void (*walk)(mi_claims *, size_t, uintptr_t) = walk_plain;
+    if (all->layout->long_tag == MI_ABSENT) walk = walk_signed;
+    if (all->excluded_count) walk = walk_excluding;
     for (size_t done; (done = atomic_fetch_add(&all->next_pool, RUN)) < count;) {
         /* from the end: what the program started with, and asks most for malloc's chunks, comes last */
         size_t to = count - done, from = to > RUN ? to - RUN : 0;

@@ -55,7 +55,7 @@ static inline int mi_proof_lives(const mi_proof *proof, const unsigned char *obj
     uint64_t count;
     if (!proof->bits.some) return mi_object_count(proof->layout, object) != 0;
     memcpy(&count, object + proof->count, sizeof count);
-    return !(count & proof->bits.never) && count & proof->bits.some;
+    return mi_count_lives(proof->bits, count);
 }
 
 /* The type of the object in a block that is readable at `block`, or NULL. before -- out: bytes from the block's start to

@@ -175,15 +175,14 @@ static mi_owning owning_of(const mi_layout *layout, const mi_type *type) {
 /* From 3.14 on overflow and flags lie behind 32 bits of count, and an object that is kept for later has the address of the
  * next one in their place (pycore_freelist.h): the upper half of it is no overflow of a count. */
 static mi_count_bits count_bits_of(const mi_layout *layout) {
-    unsigned char never[sizeof(uint64_t)] = {0}, some[sizeof(uint64_t)] = {0};
+    unsigned char told[sizeof(uint64_t)] = {0};
     mi_count_bits bits = {0};
-    const uint64_t low = UINT32_MAX, high = ~low;
     if (layout->object_refcount == MI_ABSENT) return bits;
-    if (layout->object_refcount_size != 4) return (mi_count_bits){high, low};
-    memset(some, 0xff, sizeof(uint32_t));
-    memset(never + (layout->object_overflow - layout->object_refcount), 0xff, sizeof(uint16_t));
-    memcpy(&bits.never, never, sizeof never);
-    memcpy(&bits.some, some, sizeof some);
+    bits = (mi_count_bits){UINT64_MAX, UINT32_MAX};
+    if (layout->object_refcount_size != 4) return bits;
+    memset(told, 0xff, sizeof(uint32_t));
+    memset(told + (layout->object_overflow - layout->object_refcount), 0xff, sizeof(uint16_t));
+    memcpy(&bits.told, told, sizeof told);
     return bits;
 }
 

@@ -84,11 +84,12 @@ typedef struct mi_type {
     uint8_t owns;    /* a mi_owning: whether an object of it may own buffers (owners.h) */
 } mi_type;
 
-/* Which bits of the 8 bytes at an object's count a living one has not set, and of which it has one at least; all zero where
- * its count is not in one place (free-threaded builds). */
+/* Of the 8 bytes at an object's count: which bits tell whether it lives, and the lowest of them, of which a living one has one
+ * at least, and none of the others; all zero where its count is not in one place (free-threaded builds). */
 typedef struct mi_count_bits {
-    uint64_t never, some;
+    uint64_t told, some;
 } mi_count_bits;
+static inline int mi_count_lives(mi_count_bits bits, uint64_t count) { return (count & bits.told) - 1 < bits.some; }
 
 /* What is asked first of a type that a word names. */
 typedef struct mi_type_key {
