@@ -20,10 +20,11 @@ static mi_frames frames_of(const mi_census_job *order, const mi_runtime *runtime
                        .room = MI_CENSUS_THREADS};
 }
 
-/* A frozen copy is alone; the process itself stands still where it has no other thread, which the GIL does not stop. */
+/* A frozen copy is alone; the process itself stands still where it has no other thread, which the GIL does not stop. Of
+ * several threads that help here one may end, and malloc give memory back, while another reads. */
 static mi_steady steady_of(const mi_target *target, const mi_census_job *order) {
-    if (order->runtime || !(order->frozen || mi_os_is_alone())) return (mi_steady){0};
-    return mi_large_steady(target);
+    int alone = order->frozen || (order->request.threads <= 2 && mi_os_is_alone());
+    return alone && !order->runtime ? mi_large_steady(target) : (mi_steady){0};
 }
 
 static mi_census_ahead ahead_of(const mi_target *target, const mi_census_job *order) {

@@ -2,8 +2,8 @@
  *
  * glibc's heaps are walked chunk by chunk (glibc_heap.h) into a map of four bits per 32 bytes of heap, where no two
  * chunks begin. C code that holds no GIL may allocate and free meanwhile, so nothing of a chunk is dereferenced: what is
- * looked at is copied by a read that fails. Chunks that are free, in a bin or kept by tcache, are marked as such before
- * anything is claimed. */
+ * looked at is copied by a read that fails. Only where no other thread lives that could do so, [heap] is read where it lies
+ * (mi_large_steady). Chunks that are free, in a bin or kept by tcache, are marked as such before anything is claimed. */
 #ifndef MI_CENSUS_LARGE_H
 #define MI_CENSUS_LARGE_H
 

@@ -13,7 +13,8 @@ mi_error mi_painter_open(mi_painter *painter, const mi_maps *maps, mi_pages *pag
     painter->pages = pages;
     painter->leaves = mi_os_alloc(MI_LEAVES_MOST * sizeof *painter->leaves); /* used as far as there are leaves */
     painter->text = mi_os_alloc(MI_TEXT_MOST);
-    mi_error error = painter->leaves && painter->text ? mi_window_open(&painter->window, pages, (mi_steady){0}) : MI_E_MEMORY;
+    mi_error error =
+        painter->leaves && painter->text ? mi_window_open(&painter->window, pages, (mi_steady){0}) : MI_E_MEMORY;
     if (error) mi_painter_close(painter);
     return error;
 }

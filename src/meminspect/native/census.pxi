@@ -187,6 +187,11 @@ cdef list all_types():
     return list(found.values())
 
 
+def _all_types():
+    """all_types(), for the tests."""
+    return all_types()
+
+
 _type_module = type.__dict__["__module__"].__get__
 _type_qualname = type.__dict__["__qualname__"].__get__
 
