@@ -15,46 +15,70 @@ static uintptr_t word_at(uintptr_t address) {
     return word;
 }
 
-/* Claims the block that the item at `item` lies in: at its start, or behind a GC head and pre-header. Its place in the
- * block, or -1. */
-static int claim_item(mi_claims *mine, uintptr_t item, mi_owner owner, mi_census_block *block) {
-    if (!mi_census_may_be_block(mine->all, item)) return -1;
-    for (int before = 0; before <= 2 * MI_UNIT; before += MI_UNIT) {
-        uintptr_t start = item - (uintptr_t)before - mine->all->padding;
-        if (!mi_census_find(mine, start, block)) continue;
-        if (mi_census_claim_word(mine, item - (uintptr_t)before, owner)) return before;
+enum { ITEM_NONE, ITEM_WAS_CLAIMED, ITEM_CLAIMED };
+
+static int is_claimed(const mi_claims *mine, uintptr_t start, const mi_census_block *block) {
+    mi_large_chunk chunk;
+    if (block->size_class != MI_CENSUS_LARGE) return mi_census_is_claimed(mine->all, block->bit);
+    return mi_large_at(mine->all->large, start, &chunk) && mi_large_state(&chunk) & MI_LARGE_CLAIMED;
+}
+
+/* malloc may have given a chunk of a size more */
+static int are_alike(const mi_census_block *left, const mi_census_block *right) {
+    uint32_t more = left->size > right->size ? left->size - right->size : right->size - left->size;
+    return left->size_class == right->size_class && more <= MI_UNIT;
+}
+
+/* Claims the block that the item at `item` lies in: at its start, or behind a GC head and pre-header. `like`: only where it
+ * is as large as this one; NULL: whatever it is. `block` is out alone. */
+static int claim_item(mi_claims *mine, uintptr_t item, const mi_census_block *like, mi_census_block *block) {
+    if (!mi_census_may_be_block(mine->all, item)) return ITEM_NONE;
+    for (uintptr_t before = 0; before <= 2 * MI_UNIT; before += MI_UNIT) {
+        uintptr_t start = item - before - mine->all->padding;
+        if (!mi_census_find(mine, start, block) || (like && !are_alike(block, like))) continue;
+        if (mi_census_claim_word(mine, item - before, MI_OWNER_FREE_OBJECTS)) return ITEM_CLAIMED;
+        if (is_claimed(mine, start, block)) return ITEM_WAS_CLAIMED;
     }
-    return -1;
+    return ITEM_NONE;
 }
 
 /* Objects/floatobject.c: 8; tupleobject.c: 24; context.c: ctx_weakreflist, 48; from 3.14 on pycore_freelist.h: 0. */
 static const int32_t links[] = {0, 8, 24, 48};
 
+/* The item that one links to, or 0. Another word may by chance lead to one that was claimed. */
+static uintptr_t next_of(mi_claims *mine, uintptr_t item, const mi_census_block *first, int *how) {
+    uintptr_t known = 0;
+    mi_census_block block;
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        uintptr_t word;
+        if ((uint32_t)links[i] + sizeof word + mine->all->padding * 2 > first->size) break;
+        if (!mi_census_word(mine, item + (uintptr_t)links[i], &word)) continue;
+        *how = claim_item(mine, word, first, &block);
+        if (*how == ITEM_CLAIMED) return word;
+        if (*how == ITEM_WAS_CLAIMED && !known) known = word;
+    }
+    *how = ITEM_WAS_CLAIMED;
+    return known;
+}
+
+/* An item may have been claimed before, by a word of another list's that led there once: what lies behind it was not. */
 static void follow(mi_claims *mine, uintptr_t item, const mi_census_block *first) {
-    enum { MOST = 1 << 20 };
-    for (int left = MOST; left; left--) {
-        uintptr_t next = 0;
-        mi_census_block block = {0};
-        for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-            if ((uint32_t)links[i] + sizeof(void *) + mine->all->padding * 2 > first->size) break;
-            uintptr_t word;
-            if (!mi_census_word(mine, item + (uintptr_t)links[i], &word)) continue;
-            if (claim_item(mine, word, MI_OWNER_FREE_OBJECTS, &block) < 0) continue;
-            next = word;
-            break;
-        }
-        /* malloc may have given a chunk of a size more */
-        uint32_t more = block.size > first->size ? block.size - first->size : first->size - block.size;
-        if (!next || block.size_class != first->size_class || more > MI_UNIT) return;
-        item = next;
+    enum { MOST = 1 << 20, MOST_KNOWN = 64 };
+    int how = ITEM_CLAIMED;
+    for (int left = MOST, known = 0; left && item && known < MOST_KNOWN; left--) {
+        item = next_of(mine, item, first, &how);
+        known = how == ITEM_CLAIMED ? 0 : known + 1;
     }
 }
 
+/* All that the structure names before what these lead to: they are the beginnings of lists, or all of them. */
 static void claim_free_lists(mi_claims *mine, uintptr_t from, size_t size) {
+    mi_census_block block;
+    for (size_t at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t))
+        claim_item(mine, word_at(from + at), NULL, &block);
     for (size_t at = 0; at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
         uintptr_t item = word_at(from + at);
-        mi_census_block block;
-        if (claim_item(mine, item, MI_OWNER_FREE_OBJECTS, &block) >= 0) follow(mine, item, &block);
+        if (claim_item(mine, item, NULL, &block) != ITEM_NONE) follow(mine, item, &block);
     }
 }
 
@@ -62,7 +86,7 @@ static void claim_free_lists(mi_claims *mine, uintptr_t from, size_t size) {
 static void claim_memory_errors(mi_claims *mine, uintptr_t item) {
     enum { MOST = 64 };
     mi_census_block block;
-    for (int left = MOST; left && claim_item(mine, item, MI_OWNER_FREE_OBJECTS, &block) >= 0; left--)
+    for (int left = MOST; left && claim_item(mine, item, NULL, &block) == ITEM_CLAIMED; left--)
         if (!mi_census_word(mine, item + (uintptr_t)mine->all->layout->exception_dict, &item)) return;
 }
 
