@@ -71,7 +71,7 @@ print(sum(row.count for row in taken.free_lists), taken.small.unknown)
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL blocks that wait to be freed come and go"
 )
 def test_what_is_kept_for_later_is_known():
-    """A list of free tuples is followed to its end, though an old word of the one that ends another list leads to its first."""
+    """A list of free tuples is followed to its end, though the one that ends another list still names its first."""
     done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     kept, unknown = map(int, done.stdout.split())
