@@ -423,6 +423,21 @@ mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout,
     return error;
 }
 
+int mi_obmalloc_is_mapped(const mi_target *target, const mi_layout *layout, const mi_arena_table *table) {
+    size_t entry_size = (size_t)layout->arena_object_size;
+    mi_view view;
+    if (!table->count || !layout_is_usable(layout)) return 1; /* there is nothing that could be missing */
+    if (mi_target_view(target, table->address, table->count * entry_size, &view)) return 0;
+    int mapped = 1;
+    for (uint32_t i = 0; i < table->count && mapped; i++) {
+        arena_entry entry;
+        if (entry_of(layout, view.bytes + i * entry_size, &entry) && entry.address)
+            mapped = mi_os_maps_covers(&target->maps, entry.address, (size_t)layout->arena_size);
+    }
+    mi_view_free(&view);
+    return mapped;
+}
+
 /* ---- blocks of arenas that were walked ---------------------------------------------------------------------------- */
 
 static uint64_t mark_of(const mi_arena *arena) { /* what few blocks keep comes first, what nothing keeps last */

@@ -76,6 +76,8 @@ mi_error mi_obmalloc_walk(const mi_target *target, const mi_layout *layout, cons
 /* The addresses of a table's arenas alone; `to` has room for table->count. MI_E_TORN when the table was being changed. */
 mi_error mi_obmalloc_addresses(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                                uintptr_t *to, size_t *count);
+/* Whether the map of the target has the table and all its arenas: one that was made since it was read is not in it. */
+int mi_obmalloc_is_mapped(const mi_target *target, const mi_layout *layout, const mi_arena_table *table);
 /* Sets heap->blocks of arenas that were walked before, those that few live blocks keep first, until the target is late.
  * The first `held` of them are held still; of the others a copy is taken. One is marked, or left as zeros where it is not
  * any more as it was walked. For a heap without blocks. */

@@ -521,7 +521,7 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
     cdef const mi_layout *layout = the_layout()
     cdef _Target guard = _Target()
     cdef _CensusResult result = _CensusResult()
-    cdef mi_arena_table table, looked
+    cdef mi_arena_table table
     cdef mi_allocator allocator
     cdef mi_types own_types
     cdef mi_types *types = &own_types
@@ -584,10 +584,9 @@ cdef dict census_take(_Graph beside, max_pause=1.0, int threads=0, bint guesses=
         job.request.lent, job.request.lent_count = lent.items, lent.count
         told.most_blocks = contents
         job.request.contents = &told if contents and not consistent else NULL
-        looked = table
         own_table(&guard.target, layout, &table, &hidden)
-        if copied or looked.address != table.address or looked.count != table.count:
-            check(mi_target_refresh(&guard.target))  # looking at the allocator may have moved pymalloc's table
+        if copied or not mi_obmalloc_is_mapped(&guard.target, layout, &table):
+            check(mi_target_refresh(&guard.target))  # looking at the allocator has made an arena, or a larger table
         job.hidden = &table if hidden else NULL
         held_from = mi_os_now_ns()
         frozen = None

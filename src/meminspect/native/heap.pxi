@@ -49,6 +49,7 @@ cdef extern from "obmalloc.h":
     mi_error mi_obmalloc_table(const mi_target *target, const mi_layout *layout, uintptr_t state, mi_arena_table *table)
     mi_error mi_obmalloc_place(const mi_target *target, const mi_layout *layout, const mi_arena_table *table,
                                uintptr_t address, mi_block_place *place)
+    int mi_obmalloc_is_mapped(const mi_target *target, const mi_layout *layout, const mi_arena_table *table)
     mi_error mi_obmalloc_find(const mi_layout *layout, mi_arena_table *table)
     mi_error mi_obmalloc_find_in(const mi_target *target, const mi_layout *layout, mi_arena_table *table)
 
