@@ -103,3 +103,14 @@ def test_a_heap_that_grows_between_two():
     counts = [int(word) for word in done.stdout.split()]
     steps = [after - before for before, after in pairwise(counts)]
     assert all(2990 <= step <= 3010 for step in steps), steps
+
+
+def test_the_first_census_of_a_process():
+    """What it asks the allocator for may make an arena that its map of the process does not have yet."""
+    script = "from meminspect import census; taken = census(max_pause=None); print(taken.reason, taken.small.count)"
+    for _ in range(6):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        reason, count = done.stdout.split()
+        assert reason == "None"
+        assert int(count) > 10_000
