@@ -34,8 +34,12 @@ def findings(text: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_hoard_is_a_finding_when_objects_are_asked_for() -> None:
-    assert not any(name.startswith("suspect") for name in findings(report("--json", "-c", HOARD)))
-    found = findings(report("--json", "--objects", "--max-pause", "60", "-c", HOARD))["suspect_object"]
+    bare = findings(report("--json", "-c", HOARD))
+    assert not any(name.startswith("suspect") for name in bare)
+    assert "report --objects" in bare["rss_composition"]["try"]
+    all_found = findings(report("--json", "--objects", "--max-pause", "60", "-c", HOARD))
+    assert "findings below" in all_found["rss_composition"]["try"]
+    found = all_found["suspect_object"]
     assert "__main__.hoard" in found["text"]
     assert found["figures"]["retained_bytes"] > 150_000 * (56 + 56)
     assert found["figures"]["share"] > 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..models.memory import MemoryNode
 from ..models.report import Finding, Report
 from .weigh import Weighed
@@ -12,6 +14,7 @@ NAMED = 3  # causes in one sentence
 SMALL_SHARE = 0.02  # of RSS: a smaller one is not worth its place in that sentence
 MOSTLY = 0.6
 HEAPS = ("pymalloc", "mimalloc", "glibc")
+ASK = "`report --objects` names under what it hangs (also with --pid)"
 CLASS_SHARE = 0.25  # of RSS: from here on one size class deserves to be named
 
 
@@ -44,8 +47,8 @@ def advice(largest: str, allocator: str) -> str:
     objects = ("pymalloc", "mimalloc", "glibc") if allocator.startswith("malloc") else ("pymalloc", "mimalloc")
     if name.startswith(objects):
         return (
-            "What is live is held by references: `report --objects` names under what it hangs (also with --pid); "
-            "`tracemalloc-report SCRIPT` tells which lines allocated it, and slows the program down for that."
+            f"What is live is held by references: {ASK}; `tracemalloc-report SCRIPT` tells which lines "
+            "allocated it, and slows the program down for that."
         )
     if name.startswith(("libraries", "files")):
         return "Nothing to free. Imports bring these pages in: python -X importtime lists them."
@@ -54,6 +57,14 @@ def advice(largest: str, allocator: str) -> str:
             "Blocks over 512 bytes and what C code allocates: `meminspect tracemalloc-report SCRIPT` sees the former."
         )
     return f"Look below at what {largest} consists of."
+
+
+def answered(findings: tuple[Finding, ...], named: bool) -> tuple[Finding, ...]:
+    """The same in a report that has the objects already; named -- it found what much hangs under."""
+    told = (
+        "the findings below name under what it hangs" if named else "no object or type stands out that it hangs under"
+    )
+    return tuple(replace(item, try_=item.try_.replace(ASK, told)) if item.try_ else item for item in findings)
 
 
 def _part(node: MemoryNode, rss: int) -> str:

@@ -173,12 +173,14 @@ class Page:
         """The same with what is unlikely about what retains most, behind the findings that it has."""
         if isinstance(self.top, str) and not self.objects:
             return report
+        from meminspect.analysis.composition import answered
         from meminspect.analysis.suspects import pinned, suspects, unread
 
         if isinstance(self.top, str):
             return replace(report, findings=(*report.findings, unread(self.top)))
         keeping = pinned(self.pinning) if self.pinning is not None else ()
-        return replace(report, findings=(*report.findings, *keeping, *suspects(self.top)))
+        found = (*keeping, *suspects(self.top))
+        return replace(report, findings=(*answered(report.findings, bool(found)), *found))
 
     def document(self, report: Report, census: Census | None, contents: Contents | None = None) -> str:
         """The report in the form that was asked for."""
