@@ -3,8 +3,8 @@
  * census.c has the rounds and threads, census_walk.c walks the pools, census_blocks.c leads from addresses to blocks,
  * census_claims.c takes what objects own, census_roots.c what belongs to the interpreter, census_false.c tells what only
  * looked like an object, census_tables.c opens and adds up the tables, census_each.c goes through all blocks behind the
- * walk, census_frames.c looks into the frames that run, census_large_walk.c does for malloc's chunks what census_walk.c and census_claims.c do for blocks, census_guess.c
- * says what points to the unknown ones. */
+ * walk, census_frames.c looks into the frames that run, census_large_walk.c does for malloc's chunks what census_walk.c and
+ * census_claims.c do for blocks, census_guess.c says what points to the unknown ones. */
 #ifndef MI_CENSUS_PARTS_H
 #define MI_CENSUS_PARTS_H
 
