@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import threading
+import time
 
 try:
     import numpy
@@ -77,11 +78,12 @@ def some(rng, amount):
 def main():
     amount = int(sys.argv[1] if len(sys.argv) > 1 else "500") * MIB
     stage("bare")
-    held, ready, go = [], threading.Barrier(THREADS + 1), threading.Event()
+    held, ready, go, waiting = [], threading.Barrier(THREADS + 1), threading.Event(), []
 
     def work(number):
         held.append(some(random.Random(number), amount // (4 * THREADS)))
         ready.wait()
+        waiting.append(number)
         go.wait()
 
     threads = [threading.Thread(target=work, args=(n,), name=f"worker-{n}") for n in range(THREADS)]
@@ -90,6 +92,8 @@ def main():
     rng = random.Random(0)
     held.extend(some(rng, amount * 3 // 40) for _ in range(10))
     ready.wait()
+    while len(waiting) < THREADS:  # on a busy machine some are still on their way from the barrier
+        time.sleep(0.001)
     stage("grown")
     for part in held:
         for i in range(len(part)):
