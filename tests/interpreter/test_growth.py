@@ -272,20 +272,23 @@ def test_body_that_fails() -> None:
 TESTS = """
 import threading
 import pytest
-KEPT, CACHE, OTHERS = [], {}, [None] * 1000
+KEPT, CACHE, OTHERS = [], {}, [None] * 100_000
+SERVERS = []
 class Thing: pass
 
 class Server(threading.Thread):
-    def __init__(self):
+    def __init__(self, amount=100):
         super().__init__(daemon=True)
+        self.amount, self.filled = amount, 0
         self.go, self.done = threading.Event(), threading.Event()
         self.start()
     def run(self):
         while True:
             self.go.wait()
             self.go.clear()
-            for at in range(100):
-                OTHERS[OTHERS.index(None)] = Thing()
+            for at in range(self.filled, self.filled + self.amount):
+                OTHERS[at] = Thing()
+            self.filled += self.amount
             self.done.set()
 
 @pytest.fixture
@@ -296,6 +299,13 @@ def test_server(server, no_leaks):
     server.done.clear()
     server.go.set()
     server.done.wait()
+
+def test_arenas_of_a_server(no_leaks):
+    if not SERVERS:
+        SERVERS.append(Server(30_000))
+    SERVERS[0].done.clear()
+    SERVERS[0].go.set()
+    SERVERS[0].done.wait()
 
 @pytest.mark.no_leaks
 def test_clean():
@@ -332,7 +342,7 @@ def test_plugin(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
         pytest.importorskip("xdist")
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess(*PLUGIN, *workers, "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=6 if WITH_GIL else 5, failed=2 if WITH_GIL else 3)
+    result.assert_outcomes(passed=7 if WITH_GIL else 5, failed=2 if WITH_GIL else 4)
     result.stdout.fnmatch_lines_random(
         ["no_leaks: the test left * blocks, * bytes and 0 arenas behind", "*+50 *Thing, *bytes", "*its own*"]
     )

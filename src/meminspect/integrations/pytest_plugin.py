@@ -83,13 +83,18 @@ def remains(found: Growth, options: dict[str, Any]) -> tuple[list[Any], int]:
     return left, sum(row.count or 0 for row in left) if found.types is not None else max(0, found.blocks)
 
 
+def arenas_left(found: Growth) -> int:
+    """How many arenas stay: of those that other threads' blocks may have been the reason for it is not known."""
+    return 0 if found.others and found.others.blocks > 0 else found.arenas
+
+
 def exceeds(found: Growth, options: dict[str, Any]) -> bool:
     """Whether the test left more behind than it may."""
     left, total = remains(found, options)
     resized = found.others.resized_owners if found.others else ()  # by another thread: whose growth it is is not known
     # as many as before, but bigger: a list that keeps growing
     larger = [row for row in left if not row.count and row.name not in resized]
-    return total > options["blocks"] or bool(larger) or found.arenas > options["arenas"]
+    return total > options["blocks"] or bool(larger) or arenas_left(found) > options["arenas"]
 
 
 def held_by(body: Callable[[], object], found: Growth, options: dict[str, Any]) -> dict[str, str]:
@@ -131,6 +136,7 @@ def complaint(found: Growth, options: dict[str, Any], held: dict[str, str]) -> s
     if found.others:
         lines.append(
             f"  not counted: {found.others.blocks:,} blocks, {found.others.bytes:,} bytes that other threads were given"
+            + (", and arenas, which may be theirs" if arenas_left(found) != found.arenas else "")
         )
     if found.reason and not found.threads:
         lines.append(f"  not exact: {clean(found.reason)}")
