@@ -80,7 +80,7 @@ static inline int may_look_like_object(const mi_census_shared *all, uintptr_t st
     for (uint32_t at = 0; at < proof->end; at += MI_PLACE_BYTES) {
         uintptr_t word;
         memcpy(&word, type + at, sizeof word);
-        if (mi_types_pass(all->types->filter, mi_types_hash(word))) return 1;
+        if (mi_types_pass(all->types, word)) return 1;
     }
     return 0;
 }

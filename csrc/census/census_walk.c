@@ -109,7 +109,7 @@ static __attribute__((noinline)) mi_met_type *meet(mi_claims *mine, uintptr_t wo
 typedef struct pool_walk {
     mi_claims *mine;
     const mi_layout *layout;
-    const uint64_t *filter;
+    const mi_types *types;
     mi_met_type *met;
     size_t type;    /* from a block's start: where the type of an object in its first place is */
     intptr_t count; /* from there: where its count is */
@@ -129,7 +129,7 @@ static inline __attribute__((always_inline)) mi_met_type *met_at(const pool_walk
     uintptr_t word = word_at(place);
     mi_met_type *met = &walk->met[place_of(word)];
     if (__builtin_expect(met->word == word, 1)) return met;
-    return mi_types_pass(walk->filter, mi_types_hash(word)) ? meet(walk->mine, word) : NULL;
+    return mi_types_pass(walk->types, word) ? meet(walk->mine, word) : NULL;
 }
 
 /* An object whose size grows with a number, which may have a sign. `type`: where its type is. */
@@ -230,7 +230,7 @@ static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, siz
     const mi_proof *proof = &all->proofs[class];
     const pool_walk walk = {.mine = mine,
                             .layout = all->layout,
-                            .filter = all->types->filter,
+                            .types = all->types,
                             .met = mine->met,
                             .type = proof->padding + proof->type,
                             .count = (intptr_t)proof->count - (intptr_t)proof->type,

@@ -227,6 +227,7 @@ mi_error mi_types_read(mi_types *types, const mi_target *target, const mi_layout
             read_type(target, layout, addresses[i], &types->items[types->count]))
             continue;
         uint64_t hash = mi_types_hash(addresses[i]), first = hash >> 48, second = hash >> 32 & 0xffff;
+        mi_near_add(&types->near, addresses[i], addresses[i] + 1);
         types->filter[first >> 6] |= 1ull << (first & 63);
         types->filter[second >> 6] |= 1ull << (second & 63);
         size_t at = (size_t)(hash >> (64 - types->index_bits));

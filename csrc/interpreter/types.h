@@ -8,6 +8,7 @@
 #define MI_TYPES_H
 
 #include "layout.h"
+#include "near.h"
 #include "target.h"
 
 /* How an object keeps memory outside itself; subclasses are of the kind of their base. */
@@ -106,7 +107,8 @@ typedef struct mi_types {
     mi_type_key *keys; /* open addressing */
     unsigned index_bits;
     mi_count_bits count_bits;
-    uint64_t filter[1024]; /* two bits for each type, by its hash: most words are no type, and end here */
+    mi_near near;          /* most words are no type, and end here */
+    uint64_t filter[1024]; /* the others here: two bits for each type, by its hash */
 } mi_types;
 
 /* Reads the types at `addresses`, which the caller keeps alive. */
@@ -118,17 +120,19 @@ void mi_types_free(mi_types *types);
 
 static inline uint64_t mi_types_hash(uintptr_t address) { return (uint64_t)address * 0x9E3779B97F4A7C15u; }
 
-/* The second bit is asked for only where the first is set: without it a word that occurs in every other block, and has the
- * first bit by chance, is looked for each time. */
-static inline int mi_types_pass(const uint64_t *filter, uint64_t hash) {
-    uint64_t first = hash >> 48, second = hash >> 32 & 0xffff;
+/* Whether a word may be a type. The second bit is asked for only where the first is set: without it a word that occurs in
+ * every other block, and has the first bit by chance, is looked for each time. */
+static inline int mi_types_pass(const mi_types *types, uintptr_t word) {
+    if (!mi_near_has(&types->near, word)) return 0;
+    const uint64_t *filter = types->filter, hash = mi_types_hash(word), first = hash >> 48,
+                   second = hash >> 32 & 0xffff;
     return filter[first >> 6] >> (first & 63) & 1 && filter[second >> 6] >> (second & 63) & 1;
 }
 
 /* The type at `word`, or NULL. */
 static inline const mi_type_key *mi_types_key(const mi_types *types, uintptr_t word) {
+    if (!mi_types_pass(types, word)) return NULL;
     uint64_t hash = mi_types_hash(word);
-    if (!mi_types_pass(types->filter, hash)) return NULL;
     size_t mask = ((size_t)1 << types->index_bits) - 1, at = (size_t)(hash >> (64 - types->index_bits));
     for (const mi_type_key *key; (key = &types->keys[at])->address; at = (at + 1) & mask)
         if (key->address == word) return key;
