@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 
 import pytest
@@ -114,3 +116,20 @@ def test_the_first_census_of_a_process():
         reason, count = done.stdout.split()
         assert reason == "None"
         assert int(count) > 10_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux'")
+def test_the_kernel_tells_threads_as_links():
+    """What mi_os_is_alone() rests on: a link for each thread, and two of the folder's own."""
+    stop = threading.Event()
+    others = [threading.Thread(target=stop.wait) for _ in range(3)]
+    for other in others:
+        other.start()
+    try:
+        count = len(os.listdir("/proc/self/task"))
+        assert count >= 4
+        assert os.stat("/proc/self/task").st_nlink == count + 2
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
