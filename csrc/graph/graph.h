@@ -49,8 +49,9 @@ typedef struct mi_graph {
     uint64_t called;                                 /* references that a tp_traverse told */
     uint64_t references, guesses, dropped, mistaken; /* found; of these by guess; to what cannot go; buffers that looked
                                                       * like objects */
-    uint64_t small_bytes;                            /* live in pymalloc's blocks, or in mimalloc's */
-    uint64_t torn_pages; /* of mimalloc: their free lists contradicted themselves, and nothing in them is told */
+    uint64_t overcounted; /* objects that count fewer references than are known: none, where all was read well */
+    uint64_t small_bytes; /* live in pymalloc's blocks, or in mimalloc's */
+    uint64_t torn_pages;  /* of mimalloc: their free lists contradicted themselves, and nothing in them is told */
     uint64_t build_ns;
     int lent; /* its arrays lie in memory that is somebody else's to give back: see mi_graph_export */
 } mi_graph;

@@ -30,8 +30,11 @@ static void waiting_write(mi_builder *build) {
         build->graph->dropped++;
         return;
     }
+    if (item->role == MI_ROLE_GUESS) {
+        edge_add(build, (uint32_t)item->node | MI_EDGE_GUESSED);
+        return;
+    }
     build->graph->references++;
-    if (item->role == MI_ROLE_GUESS) build->graph->guesses++;
     if (item->role == MI_ROLE_CALLED) build->graph->called++;
     if (!(item->role & MI_ROLE_BORROWED)) build->found[item->node]++;
     edge_add(build, (uint32_t)item->node);
@@ -106,6 +109,7 @@ static void write_roots(mi_builder *build) {
     row_begins(build, objects + MI_ROOT_FRAMES);
     mi_graph_frames(&build->reader, source->runtime, source->interpreter, source->still, frame_tell, &build->reader);
     waiting_end(build);
+    if (!build->error) mi_builder_settle(build);
     for (uint32_t node = 0; node < objects; node++)
         graph->unexplained[node] = mi_builder_cannot_go(build, node) || build->counted[node] <= build->found[node]
                                        ? 0

@@ -1,7 +1,8 @@
 /* graph_parts.h - what the files that make a graph (graph.h) share: a graph on its way.
  *
  * graph_objects.c finds which objects there are, graph_buffers.c whose each block is, graph_sizes.c how large they are and
- * how often they are counted, graph_edges.c what refers to what, graph.c does one after the other. */
+ * how often they are counted, graph_edges.c what refers to what, graph_settle.c which references of these are none, graph.c
+ * does one after the other. */
 #ifndef MI_GRAPH_PARTS_H
 #define MI_GRAPH_PARTS_H
 
@@ -82,6 +83,10 @@ int mi_builder_of_file(mi_builder *build, uintptr_t address);
 void mi_builder_find_objects(mi_builder *build);
 void mi_builder_measure(mi_builder *build);
 void mi_builder_write_edges(mi_builder *build);
+/* Of a reference that is guessed at, until it is known whether it can be one. */
+#define MI_EDGE_GUESSED (UINT32_C(1) << 31)
+/* With the references of all objects, of sys.modules and of frames: takes away those that hold nothing. */
+void mi_builder_settle(mi_builder *build);
 
 static inline int mi_builder_cannot_go(const mi_builder *build, uint32_t node) {
     return build->cannot_go[node / 64] >> node % 64 & 1;

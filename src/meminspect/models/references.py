@@ -24,7 +24,8 @@ class Reference(Model):
 
     role  -- "item", "key", "value" (of a dict), "attribute" (of an instance), "field" (of a built-in structure, or a
              slot), "local" and "stack" (of a frame), "type", "traverse" (told by the type's own tp_traverse), or
-             "guess": a word of a structure that is not known, which is the address of an object
+             "guess": a word of a structure that is not known, which is the address of an object that counts more
+             references than are known
     name  -- index, key, attribute or variable; None where it is no short text or number
     frame -- the function's qualified name where a frame holds it
     """

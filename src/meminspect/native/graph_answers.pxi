@@ -186,7 +186,7 @@ cdef list held_by_c(_Graph whole):
 
 cdef dict summary(_Graph whole):
     return {"held_by_c": held_by_c(whole), "objects": whole.graph.objects, "references": whole.graph.references,
-            "guesses": whole.graph.guesses, "called": whole.graph.called,
+            "guesses": whole.graph.guesses, "overcounted": whole.graph.overcounted, "called": whole.graph.called,
             "dropped": whole.graph.dropped, "looked_like_objects": whole.graph.mistaken,
             "small_bytes": whole.graph.small_bytes,
             "unknown_bytes": <uint64_t>whole.graph.sizes[whole.graph.objects + MI_ROOT_MEMORY] * whole.graph.unit,

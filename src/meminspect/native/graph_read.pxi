@@ -62,7 +62,7 @@ cdef extern from "graph.h":
         uint32_t *arena_unknown
         uint32_t *arena_first
         uint32_t *arena_end
-        uint64_t called, references, guesses, dropped, mistaken, small_bytes, torn_pages, build_ns
+        uint64_t called, references, guesses, overcounted, dropped, mistaken, small_bytes, torn_pages, build_ns
     void mi_graph_free(mi_graph *graph)
     uint32_t mi_graph_nodes(const mi_graph *graph)
     uint64_t mi_graph_bytes(const mi_graph *graph)

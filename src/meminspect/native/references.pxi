@@ -17,7 +17,8 @@ def references_capture(addresses=(), type_names=(), bint holders=False, bint pat
     consistent -- read it in a frozen copy of the process: only making that is waited for, so max_pause does not apply
     deadline  -- seconds after which the copy is ended, and NativeError raised
     room_bytes -- how much the copies of pages may take; None: what the control groups and the machine leave
-    foreign   -- "scan": words of structures that are not known, if they are addresses of objects, labelled as guesses;
+    foreign   -- "scan": words of structures that are not known, if they are addresses of objects that count more references
+                 than are known, labelled as guesses;
                  "call": the tp_traverse of such types, of tracked objects alone
     """
     cdef uint64_t begun = mi_os_now_ns()

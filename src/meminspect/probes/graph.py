@@ -10,9 +10,9 @@ from ..models.references import ROOTS, Node, PathToRoot, Reference, Step
 
 # What every answer has: one without came from a core that was built from other sources than this package.
 TOLD = frozenset((
-    "objects", "references", "guesses", "called", "dropped", "held_by_c", "small_bytes", "unknown_bytes", "graph_bytes",
-    "arena_count", "arena_bytes", "arenas_reason", "pause_s", "seconds", "consistent", "frozen", "targets", "target",
-    "target_bytes", "holders", "path", "loss", "arenas", "top", "keys", "reasons",
+    "objects", "references", "guesses", "overcounted", "called", "dropped", "held_by_c", "small_bytes", "unknown_bytes",
+    "graph_bytes", "arena_count", "arena_bytes", "arenas_reason", "pause_s", "seconds", "consistent", "frozen",
+    "targets", "target", "target_bytes", "holders", "path", "loss", "arenas", "top", "keys", "reasons",
 ))  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 The raw format, what `_native.references_capture()` returns. A NODE is (address or None, module of the type, name of the
 type or of the root, own bytes), a REFERENCE (role, name, function of the frame) or None:
 
-    objects, references, guesses, dropped, looked_like_objects -- of the graph, csrc/graph/graph.h
+    objects, references, guesses, overcounted, dropped, looked_like_objects -- of the graph, csrc/graph/graph.h
     small_bytes, unknown_bytes, graph_bytes, pause_s, seconds
     held_by_c  -- [(module, type, count), ...]
     targets    -- how many objects it is about; target: NODE of the first; target_bytes: their own
@@ -57,8 +57,9 @@ def holders(obj: object, *, max_pause: float | None = 1.0, consistent: bool = Fa
     the copy stays only to say what references are by (attributes, keys).
 
     foreign -- of objects whose type's structure is not known (extension modules): "scan" takes each word that is the
-    address of an object for a reference, and calls it a guess; "call" asks the type's own tp_traverse, of objects that
-    the collector tracks. That is code of the extension: it is right more often, and may take a lock.
+    address of an object for a reference, and calls it a guess, unless known references are as many as that object
+    counts; "call" asks the type's own tp_traverse, of objects that the collector tracks. That is code of the extension:
+    it is right more often, and may take a lock.
 
     Raises ValueError for another `foreign`; NativeError: "late" when max_pause was not enough or the copy was ended at
     its deadline, "memory" where there is no room for a copy, "permission" where it is refused, "absent" for
