@@ -100,11 +100,11 @@ static const struct {
     {"generator", "__name__", FIELD(generator_name)},
     {"generator", "__qualname__", FIELD(generator_qualname)},
     {"generator", "its exception", FIELD(generator_exception)},
-    {"generator", "its origin", FIELD(generator_origin)},
     {"coroutine", "cr_code", FIELD(generator_code)},
     {"coroutine", "__name__", FIELD(generator_name)},
     {"coroutine", "__qualname__", FIELD(generator_qualname)},
     {"coroutine", "its exception", FIELD(generator_exception)},
+    /* gi_origin_or_finalizer of a generator is never written: make_gen(), Objects/genobject.c */
     {"coroutine", "cr_origin", FIELD(generator_origin)},
     {"async_generator", "ag_code", FIELD(generator_code)},
     {"async_generator", "__name__", FIELD(generator_name)},

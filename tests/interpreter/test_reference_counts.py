@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 
 import pytest
 
@@ -54,8 +55,35 @@ def test_a_word_that_the_count_leaves_room_for_is_a_guess() -> None:
     assert number.value == id(next(repeat))
 
 
+def generate() -> Iterator[int]:
+    """Of so many variables that what had its block before it may have been a tuple: small ones are kept when freed."""
+    a = b = c = d = e = f = g = h = i = j = k = m = n = o = p = q = r = s = t = u = v = w = 1
+    yield a + b + c + d + e + f + g + h + i + j + k + m + n + o + p + q + r + s + t + u + v + w
+
+
+def generator_in_a_block_of(item: Marker) -> Iterator[int]:
+    """A generator where a tuple of nothing but `item` was."""
+    items = next(count for count in range(1000) if sys.getsizeof((None,) * count) >= sys.getsizeof(generate()))
+    for _ in range(1000):
+        full = (item,) * items
+        address = id(full)
+        del full
+        made = generate()  # its frame is written, and not all of its own words
+        if id(made) == address:
+            return made
+    pytest.skip("no generator came to lie where a tuple was")
+
+
+def test_a_word_of_a_generator_that_is_never_written_holds_nothing() -> None:
+    """gi_origin_or_finalizer: of a generator it has what was there before."""
+    kept = [Marker() for _ in range(MADE)]
+    made = generator_in_a_block_of(kept[MADE // 2])
+    assert holders_of(address_of(kept)) == {id(kept): "item"}
+    assert next(made) == 22
+
+
 def mortal(text: str) -> str:
-    """A string of its own with this text, interned: from 3.12 on its reference count says that it may go."""
+    """A string of its own with this text, interned, that goes with the last reference to it."""
     return sys.intern("".join(["interned ", text]))
 
 
