@@ -113,6 +113,7 @@ typedef struct pool_walk {
     mi_met_type *met;
     size_t type;    /* from a block's start: where the type of an object in its first place is */
     intptr_t count; /* from there: where its count is */
+    size_t link;    /* so far before it: where the collector's link of one in another place is */
     mi_count_bits bits;
     size_t class;
     uint32_t room, end; /* room: bytes of the content; end: an object begins below, in whole places */
@@ -194,6 +195,7 @@ static inline __attribute__((always_inline)) void look_at(const pool_walk *walk,
             place = 2 * MI_PLACE_BYTES << 16;
             if (!met) return;
         }
+        if (!mi_link_may_be(word_at(type - walk->link))) return;
     }
     if (met->fit - place > walk->room) return;
     uint64_t count;
@@ -234,6 +236,7 @@ static inline __attribute__((always_inline)) void walk_pool(mi_claims *mine, siz
                             .met = mine->met,
                             .type = proof->padding + proof->type,
                             .count = (intptr_t)proof->count - (intptr_t)proof->type,
+                            .link = proof->type + proof->link,
                             .bits = proof->bits,
                             .class = class,
                             .room = proof->room,

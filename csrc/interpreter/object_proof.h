@@ -1,7 +1,9 @@
 /* object_proof.h - the one rule that says whether memory holds a living object, and of which type.
  *
  * Its second word is the address of a known type (types.h), just as much lies before it as its type puts before its
- * objects, it fits into its block, and its reference count is one that a living object can have. The first place of a
+ * objects, it fits into its block, its reference count is one that a living object can have, and the collector's link to
+ * the next object, where it has one, can be an address: text in a block that was an object's before ends the count with a
+ * letter and may leave the type as it was. The first place of a
  * block with a type in its second word decides alone, since what lies before an object (links of the collector, a dict,
  * weak references) is never a type: a dead int whose digit is the id of a class is no object of that class behind a GC head.
  * A buffer may pass all of it: what an owner claims is a buffer, whatever it looks like.
@@ -31,6 +33,7 @@ typedef struct mi_proof {
     mi_count_bits bits;
     uint32_t padding, room; /* before the content of a block; of the content */
     uint32_t end;           /* an object begins below */
+    uint32_t link;          /* so far before an object the collector's link to the next lies; 0: it has none */
 } mi_proof;
 
 /* size    -- of the block
@@ -47,7 +50,9 @@ static inline mi_proof mi_proof_of(const mi_layout *layout, const mi_types *type
                       .bits = types->count_bits,
                       .padding = padding,
                       .room = room,
-                      .end = end < most ? end : most};
+                      .end = end < most ? end : most,
+                      .link =
+                          layout->gc_head_size == MI_ABSENT ? 0 : (uint32_t)(layout->gc_head_size - layout->gc_next)};
 }
 
 /* Whether mi_object_count() is not 0. */
@@ -56,6 +61,19 @@ static inline int mi_proof_lives(const mi_proof *proof, const unsigned char *obj
     if (!proof->bits.some) return mi_object_count(proof->layout, object) != 0;
     memcpy(&count, object + proof->count, sizeof count);
     return mi_count_lives(proof->bits, count);
+}
+
+/* Whether a word can be the collector's link to the next object, or none (PyGC_Head, pycore_gc.h). */
+static inline int mi_link_may_be(uint64_t word) {
+    enum { ADDRESS_BITS = 52 };
+    return word >> ADDRESS_BITS == 0;
+}
+
+static inline int mi_proof_links(const mi_proof *proof, const unsigned char *object) {
+    uint64_t next;
+    if (!proof->link) return 1;
+    memcpy(&next, object - proof->link, sizeof next);
+    return mi_link_may_be(next);
 }
 
 /* The type of the object in a block that is readable at `block`, or NULL. before -- out: bytes from the block's start to
@@ -70,7 +88,8 @@ static inline const mi_type_key *mi_proof_ask(const mi_proof *proof, const unsig
         if (!known) continue;
         *before = proof->padding + at;
         int proven = known->preheader == at && known->basicsize <= proof->room - at &&
-                     mi_proof_lives(proof, block + proof->padding + at);
+                     mi_proof_lives(proof, block + proof->padding + at) &&
+                     (!at || mi_proof_links(proof, block + proof->padding + at));
         return proven ? known : NULL;
     }
     return NULL;

@@ -9,6 +9,7 @@ import array
 import asyncio
 import builtins
 import collections
+import ctypes
 import datetime
 import decimal
 import fractions
@@ -179,6 +180,19 @@ def test_buffers_that_look_like_objects(kind: str) -> None:
     assert count_of(Bait) == 0
     del held
     assert count_of(Bait) == 0  # nor what is kept for later (dead ints whose digit is an id)
+
+
+def test_text_where_an_object_was_is_none() -> None:
+    """Of a text in a block of an extension's the last letter may lie where the count was, and the type behind it."""
+    take, give = ctypes.pythonapi.PyMem_Malloc, ctypes.pythonapi.PyMem_Free
+    take.restype, take.argtypes, give.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    left = b"held by no object" + bytes(7) + struct.pack("Q", id(Kept)) + bytes(8)
+    blocks = [take(len(left)) for _ in range(200)]
+    for block in blocks:
+        ctypes.memmove(block, left, len(left))
+    assert count_of(Kept) == 0
+    for block in blocks:
+        give(block)
 
 
 # -- objects that are made here
