@@ -93,6 +93,7 @@ def test_tracked_objects_are_seen_with_their_types() -> None:
     assert found["tracked"] > 20_000
     assert found["found"] > 0.9 * found["tracked"]  # the rest is larger than a block
     assert (found["missed"], found["wrong"], found["strangers"]) == ({}, {}, 0)
+    assert found["unlisted"] <= 3  # the list of all of them, and what was made behind it
 
 
 # -- sums

@@ -109,9 +109,10 @@ def domains(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def collector(raw: dict[str, Any], tracked: list[Any]) -> dict[str, Any]:
-    """Every tracked object that lies in a block is seen there with its type; what the collector links is an object."""
+    """Every tracked object that lies in a block is seen there with its type; what the collector links is an object, and
+    what says that it is linked is tracked."""
     types = memoryview(raw["type_addresses"]).cast("Q")
-    seen, heads, linked = {}, set(), set()
+    seen, heads, linked, linking = {}, set(), set(), set()
     for address, kind, _, before, _, _, after, _ in SEEN.iter_unpack(raw["seen"]):
         if kind < 0:
             continue
@@ -120,6 +121,7 @@ def collector(raw: dict[str, Any], tracked: list[Any]) -> dict[str, Any]:
             heads.add(address + before - 16)
             if after & ~3:
                 linked.add(after & ~3)
+                linking.add(address + before)
     low, high = min(seen), max(seen)
     missed: dict[str, int] = {}
     wrong: dict[str, int] = {}
@@ -135,7 +137,16 @@ def collector(raw: dict[str, Any], tracked: list[Any]) -> dict[str, Any]:
         elif low <= address <= high and blocks & {address - 16 - 16 * pre for pre in range(4)}:
             missed[name] = missed.get(name, 0) + 1
     strangers = len([address for address in linked - heads if address - 16 in blocks or address in blocks])
-    return {"tracked": len(tracked), "found": found, "missed": missed, "wrong": wrong, "strangers": strangers}
+    frozen = gc.get_freeze_count()  # in the permanent generation, where 3.12 puts what is immortal: not in `tracked`
+    unlisted = len(linking - {id(item) for item in tracked}) - frozen
+    return {
+        "tracked": len(tracked),
+        "found": found,
+        "missed": missed,
+        "wrong": wrong,
+        "strangers": strangers,
+        "unlisted": unlisted,
+    }
 
 
 def main(kind: str, *checks: str) -> dict[str, Any]:
