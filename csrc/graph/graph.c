@@ -29,7 +29,7 @@ int mi_builder_late(mi_builder *build, uint64_t at) {
 static mi_error tables_make(mi_builder *build) {
     mi_graph *graph = build->graph;
     size_t words = ((size_t)mi_graph_nodes(graph) + 1) * sizeof(uint32_t), bits = (graph->objects / 64 + 1) * 8;
-    if (graph->objects > INT32_MAX - MI_ROOTS - 4) return MI_E_LIMIT; /* an edge has one bit more: graph_edges.c */
+    if (graph->objects > INT32_MAX - MI_ROOTS - 4) return MI_E_LIMIT; /* an edge has a bit more: graph_parts.h */
     graph->types = mi_os_alloc(words);
     graph->sizes = mi_os_alloc(words);
     graph->offsets = mi_os_alloc(words);

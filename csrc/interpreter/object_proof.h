@@ -3,9 +3,9 @@
  * Its second word is the address of a known type (types.h), just as much lies before it as its type puts before its
  * objects, it fits into its block, its reference count is one that a living object can have, and the collector's link to
  * the next object, where it has one, can be an address: text in a block that was an object's before ends the count with a
- * letter and may leave the type as it was. The first place of a
- * block with a type in its second word decides alone, since what lies before an object (links of the collector, a dict,
- * weak references) is never a type: a dead int whose digit is the id of a class is no object of that class behind a GC head.
+ * letter and may leave the type as it was. The first place of a block with a type in its second word decides alone, since
+ * what lies before an object (links of the collector, a dict, weak references) is never a type: a dead int whose digit is
+ * the id of a class is no object of that class behind a GC head.
  * A buffer may pass all of it: what an owner claims is a buffer, whatever it looks like.
  * It is asked of every block of the heap, several times of some, so it is inline. */
 #ifndef MI_OBJECT_PROOF_H
