@@ -122,7 +122,7 @@ static int64_t slots_of(const mi_claims *mine, uintptr_t frame, uintptr_t code) 
         uintptr_t first = frame + (uintptr_t)layout->iframe_slots;
         if (told >= first && (told - first) / WORD < MOST_SLOTS) top = (int32_t)((told - first) / WORD);
     }
-    return top >= locals && top <= locals + stack ? top : locals;
+    return top >= 0 && top <= locals + stack ? top : locals;
 }
 
 size_t mi_census_frame_size(const mi_claims *mine, const mi_type *type, const unsigned char *object) {

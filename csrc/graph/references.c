@@ -253,7 +253,8 @@ static int64_t locals_of(mi_reader *reader, uintptr_t code) {
     return count >= 0 && count < MOST_SLOTS ? count : -1;
 }
 
-/* What of the slots is in use: as far as the stack reached when it was last told, else the local variables. */
+/* What of the slots is in use: as far as the stack reached when it was last told, else (while it runs) the local variables.
+ * A frame that was cleared tells 0, and take_ownership() (Python/frame.c) copies none of its slots into the frame object. */
 static int64_t slots_of(mi_reader *reader, uintptr_t frame, int64_t locals) {
     const mi_layout *layout = reader->layout;
     int64_t top = -1;
@@ -265,7 +266,7 @@ static int64_t slots_of(mi_reader *reader, uintptr_t frame, int64_t locals) {
         uintptr_t told = word_at(frame, layout->iframe_stackpointer), first = frame + (uintptr_t)layout->iframe_slots;
         if (told >= first && (told - first) % WORD == 0) top = (int64_t)((told - first) / WORD);
     }
-    return top >= locals && top < MOST_SLOTS ? top : locals;
+    return top >= 0 && top < MOST_SLOTS ? top : locals;
 }
 
 void mi_references_of_frame(mi_reader *reader, uintptr_t frame) {
